@@ -1,0 +1,217 @@
+"""Faults: deliberate defects, put into a valid call one at a time.
+
+A fault changes a `Call` (hyperparameters, input, state) and nothing else. Whether the result is really invalid is not
+for this module to say: the judge looks at the changed call on its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnn_props.cases.case import Case, Fault, input_spec, make_state
+from rnn_props.contracts import Contract, Domain, Rules, ShapeRule
+from rnn_props.subjects import Tree
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One concrete call: what the module is built with and what it is given."""
+
+    hyperparameters: Mapping[str, Any]
+    input: Any
+    state: Tree
+
+
+def make_call(case: Case, contract: Contract) -> Call:
+    """The concrete call of a case, with its fault put in."""
+    call = Call(case.hyperparameters, input_spec(case, contract).make(), make_state(case, contract))
+    return call if case.fault is None else apply_fault(case.fault, call, contract, batched=case.batched)
+
+
+def apply_fault(fault: Fault, call: Call, contract: Contract, *, batched: bool = True) -> Call:
+    """The call with the fault in it.
+
+    Raises:
+        KeyError: there is no fault of that name.
+    """
+    if fault.family == "hyperparameters":
+        value = _bad_value(fault.name, call.hyperparameters, contract, fault.argument)
+        return replace(call, hyperparameters={**call.hyperparameters, fault.argument: value})
+    rules = contract.rules(call.hyperparameters, batched=batched)
+    if fault.family == "input":
+        return replace(call, input=_INPUT[fault.name](call.input, rules.input))
+    if fault.name in _WHOLE_STATE:
+        return replace(call, state=_WHOLE_STATE[fault.name](call.state))
+    change = _LEAF[fault.name]
+    return replace(call, state=_change_leaf(change, call.state, rules.state, fault.leaf))
+
+
+def faults_for(case: Case, contract: Contract, family: str) -> list[Fault]:
+    """Every fault of a family that makes sense for a valid case, simplest first.
+
+    The families are `input`, `state` and `hyperparameters`; `call` is the first two, `any` all of them, and `size` those
+    of the first two that make one size wrong.
+    """
+    if family == "size":
+        return [fault for fault in faults_for(case, contract, "call") if fault.name in SIZE_FAULTS]
+    found: list[Fault] = []
+    if family in ("input", "call", "any"):
+        found += [Fault(name) for name in _INPUT]
+    if family in ("state", "call", "any") and contract.state is not None and case.state is not None:
+        members = len(contract.state) if isinstance(contract.state, tuple | list) else 1
+        leaves = (-1, *range(members)) if members > 1 else (-1,)
+        found += [Fault(name, leaf=leaf) for name in _LEAF for leaf in leaves]
+        found += [Fault(name) for name in _WHOLE_STATE if (name == "state.wrapped") == (members == 1)]
+    if family in ("hyperparameters", "any"):
+        for argument, domain in contract.hyperparameters.items():
+            if isinstance(domain, Domain):
+                found += [Fault(f"hyperparameters.{kind}", argument=argument) for kind in _VALUES[domain.kind]]
+    return found
+
+
+def _grow(axis: int, by: int) -> Callable[[Tensor, ShapeRule], Tensor]:
+    def change(leaf: Tensor, rule: ShapeRule) -> Tensor:
+        place = axis % leaf.dim()
+        if by < 0:
+            return leaf.narrow(place, 0, max(leaf.shape[place] + by, 0))
+        extra = leaf.new_zeros([by if index == place else size for index, size in enumerate(leaf.shape)])
+        return torch.cat([leaf, extra], place)
+
+    return change
+
+
+def _letter_grow(letter: str, by: int) -> Callable[[Tensor, ShapeRule], Tensor]:
+    def change(leaf: Tensor, rule: ShapeRule) -> Tensor:
+        axis = rule.axis(letter)
+        return leaf if axis is None else _grow(axis, by)(leaf, rule)
+
+    return change
+
+
+def _letter_one(letter: str) -> Callable[[Tensor, ShapeRule], Tensor]:
+    def change(leaf: Tensor, rule: ShapeRule) -> Tensor:
+        axis = rule.axis(letter)
+        return leaf if axis is None else leaf.narrow(axis, 0, 1)
+
+    return change
+
+
+def _layers(by: int) -> Callable[[Tensor, ShapeRule], Tensor]:
+    def change(leaf: Tensor, rule: ShapeRule) -> Tensor:
+        return _grow(0, by)(leaf, rule) if "L" in rule.dimensions[0].names else leaf
+
+    return change
+
+
+def _directions(leaf: Tensor, rule: ShapeRule) -> Tensor:
+    """Rows for one direction where there are two, and for two where there is one."""
+    if "D" not in rule.dimensions[0].names:
+        return leaf
+    rows = leaf.shape[0]
+    return leaf[: rows // 2] if rows % 2 == 0 else torch.cat([leaf, leaf])
+
+
+def _batch_first(leaf: Tensor, rule: ShapeRule) -> Tensor:
+    axis = rule.axis("B")
+    return leaf.transpose(0, axis).contiguous() if axis else leaf
+
+
+def _other_float(leaf: Tensor, rule: ShapeRule) -> Tensor:
+    return leaf.to(torch.float64 if leaf.dtype != torch.float64 else torch.float32)
+
+
+_INPUT: Mapping[str, Callable[[Tensor, ShapeRule], Any]] = {
+    "input.features_more": _grow(-1, 1),
+    "input.features_less": _grow(-1, -1),
+    "input.rank_0": lambda value, rule: value.sum(),
+    "input.rank_1": lambda value, rule: value.reshape(-1, value.shape[-1])[0] if value.numel() else value,
+    "input.rank_more": lambda value, rule: value.unsqueeze(0),
+    "input.dtype_integer": lambda value, rule: value.to(torch.int64),
+    "input.dtype_float": _other_float,
+    "input.empty_sequence": _letter_grow("T", -1_000_000),
+}
+
+_LEAF: Mapping[str, Callable[[Tensor, ShapeRule], Tensor]] = {
+    "state.batch_more": _letter_grow("B", 1),
+    "state.batch_less": _letter_grow("B", -1),
+    "state.batch_one": _letter_one("B"),
+    "state.layers_more": _layers(1),
+    "state.layers_less": _layers(-1),
+    "state.directions": _directions,
+    "state.batch_first": _batch_first,
+    "state.hidden_more": _grow(-1, 1),
+    "state.hidden_less": _grow(-1, -1),
+    "state.hidden_one": lambda leaf, rule: leaf[..., :1],
+    "state.rank_less": lambda leaf, rule: leaf[0],
+    "state.rank_more": lambda leaf, rule: leaf.unsqueeze(0),
+    "state.dtype": _other_float,
+}
+
+_WHOLE_STATE: Mapping[str, Callable[[Tree], Tree]] = {
+    "state.missing_member": lambda state: state[:1],
+    "state.extra_member": lambda state: (*state, state[0]),
+    "state.swapped_members": lambda state: tuple(reversed(state)),
+    "state.first_member_alone": lambda state: state[0],
+    "state.wrapped": lambda state: (state, state),
+}
+
+#: Faults that make one size wrong, and nothing else.
+SIZE_FAULTS = frozenset(
+    f"{family}_{change}"
+    for family in ("input.features", "state.batch", "state.layers", "state.hidden")
+    for change in ("more", "less")
+)
+
+#: Bad values by kind of hyperparameter.
+_VALUES: Mapping[str, tuple[str, ...]] = {
+    "size": ("zero", "negative", "float", "string", "none", "bool"),
+    "count": ("negative", "too_big", "string"),
+    "flag": ("string", "integer"),
+    "probability": ("negative", "too_big", "nan", "string", "none"),
+    "choice": ("unknown",),
+    "free": (),
+}
+
+#: What stands for each kind of bad value; `too_big` and `unknown` depend on the hyperparameter.
+_BAD: Mapping[str, Any] = {
+    "zero": 0,
+    "negative": -1,
+    "float": 2.5,
+    "string": "three",
+    "none": None,
+    "bool": True,
+    "integer": 2,
+    "nan": float("nan"),
+    "unknown": "no_such_choice",
+}
+
+
+def _bad_value(name: str, hyperparameters: Mapping[str, Any], contract: Contract, argument: str) -> Any:
+    kind = name.partition(".")[2]
+    domain = contract.hyperparameters[argument]
+    if kind == "too_big":
+        if domain.kind == "probability":
+            return 1.5
+        return int(contract.role("hidden_size", hyperparameters, 100))
+    if kind == "negative" and domain.kind == "probability":
+        return -0.25
+    return _BAD[kind]
+
+
+def _change_leaf(change: Callable[[Tensor, ShapeRule], Tensor], state: Tree, rules: Rules, leaf: int) -> Tree:
+    if isinstance(rules, ShapeRule):
+        return change(state, rules)
+    if isinstance(rules, Mapping):
+        return {
+            key: change(state[key], rule) if leaf in (-1, index) else state[key]
+            for index, (key, rule) in enumerate(rules.items())
+        }
+    return type(state)(
+        change(item, rule) if leaf in (-1, index) else item
+        for index, (item, rule) in enumerate(zip(state, rules, strict=True))
+    )

@@ -1,0 +1,114 @@
+"""The space of cases for a contract and a check's needs: named dimensions, each with its values, simplest first.
+
+Covering pairs, random drawing and shrinking all read the same space, so none knows a value that the others lack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rnn_props.cases.case import Case
+from rnn_props.cases.needs import Needs
+from rnn_props.cases.specs import LAYOUTS, Source
+from rnn_props.contracts import Contract, Domain
+
+#: Sizes made equal on purpose: equal sizes turn errors into silent wrongness.
+COINCIDENCES = ("none", "B=T", "B=H", "I=H", "B=L*D", "T=H")
+MAX_SEED = 999
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Dimensions of a case by name. Hyperparameters are `hp:NAME`."""
+
+    contract: Contract
+    needs: Needs
+    dimensions: Mapping[str, tuple[Any, ...]]
+    opaque: Mapping[str, Any]
+
+    @staticmethod
+    def of(contract: Contract, needs: Needs) -> Space:
+        """The dimensions that vary under this contract for these needs."""
+        dimensions: dict[str, tuple[Any, ...]] = {}
+        opaque: dict[str, Any] = {}
+        allowed = {contract.roles[role]: values for role, values in needs.roles.items() if role in contract.roles}
+        for name, domain in contract.hyperparameters.items():
+            if not isinstance(domain, Domain):
+                opaque[name] = domain
+            elif name in allowed:
+                dimensions[f"hp:{name}"] = tuple(value for value in domain.values if value in allowed[name])
+            else:
+                dimensions[f"hp:{name}"] = domain.values
+        has_time = " T " in f" {contract.input} "
+        lengths = needs.lengths if has_time else (1,)
+        dimensions["T"] = tuple(length for length in lengths if length > 1) if needs.splits and has_time else lengths
+        dimensions["B"] = needs.batches
+        dimensions["batched"] = (True, False) if needs.batched is None else (needs.batched,)
+        states = ("none",) if contract.state is None else needs.states
+        dimensions["state"] = states if contract.capabilities.optional_state else _given(states)
+        dimensions["dtype"] = contract.capabilities.dtypes if needs.dtypes == "each" else (contract.logic_dtype,)
+        dimensions["fill"] = needs.fills
+        dimensions["layout"] = needs.layouts
+        if states != ("none",):
+            dimensions["state_layout"] = needs.layouts
+        dimensions["scale"] = needs.scales
+        dimensions["coincidence"] = COINCIDENCES
+        return Space(contract, needs, dimensions, opaque)
+
+    @property
+    def empty_dimension(self) -> str | None:
+        """A dimension without any value: no case meets the needs."""
+        return next((name for name, values in self.dimensions.items() if not values), None)
+
+    def case(
+        self, point: Mapping[str, Any], *, seeds: tuple[int, int, int], splits: tuple[int, ...], picks: tuple[int, ...]
+    ) -> Case:
+        """The case at a point: a value for each dimension, and what is not a dimension (seeds, splits, picks)."""
+        hyperparameters = {name: point[f"hp:{name}"] for name in self.contract.hyperparameters}
+        sizes = {"T": point["T"], "B": point["B"]}
+        self._coincide(point["coincidence"], hyperparameters, sizes)
+        length = sizes["T"]
+        parameter_seed, input_seed, state_seed = seeds
+        state = None
+        if point["state"] != "none":
+            fill = "zeros" if point["state"] == "zeros" else "normal"
+            state = Source(fill, state_seed, point.get("state_layout", LAYOUTS[0]))
+        return Case(
+            hyperparameters=hyperparameters,
+            seq_len=length,
+            batch=sizes["B"] if point["batched"] else 1,
+            batched=point["batched"],
+            dtype=point["dtype"],
+            parameter_seed=parameter_seed,
+            parameter_scale=point["scale"],
+            input=Source(point["fill"], input_seed, point["layout"], point.get("values", ())),
+            state=state,
+            splits=tuple(sorted({1 + split % (length - 1) for split in splits})) if length > 1 else (),
+            picks=picks,
+        )
+
+    def _coincide(self, kind: str, hyperparameters: dict[str, Any], sizes: dict[str, int]) -> None:
+        """Make two sizes equal where both can have the value; leave the point alone where they can't."""
+        known = self.contract.sizes(hyperparameters, sizes["T"], sizes["B"])
+        if kind == "B=T":
+            self._set("B", known["T"], sizes)
+        elif kind == "B=H" and "H" in known:
+            self._set("B", known["H"], sizes)
+        elif kind == "T=H" and "H" in known:
+            self._set("T", known["H"], sizes)
+        elif kind == "B=L*D":
+            self._set("B", known["L"] * known["D"], sizes)
+        elif kind == "I=H" and "H" in known:
+            name = self.contract.roles.get("input_size", "")
+            if known["H"] in self.dimensions.get(f"hp:{name}", ()):
+                hyperparameters[name] = known["H"]
+
+    def _set(self, letter: str, value: int, sizes: dict[str, int]) -> None:
+        if value in self.dimensions[letter]:
+            sizes[letter] = value
+
+
+def _given(states: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(state for state in states if state != "none")

@@ -1,0 +1,148 @@
+"""The registry of checks: a check is one function, and everything there is to know of it stands beside it."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rnn_props.cases import Case, Needs
+from rnn_props.contracts import Contract
+
+if TYPE_CHECKING:
+    from rnn_props.checks.trial import Trial
+
+#: What almost every check rests on: if shapes are wrong or eval mode is random, the rest is one cause.
+BASICS = ("RP101", "RP102", "RP501")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One property that recurrent modules agree on.
+
+    Attributes:
+        code, name: stable, such as `RP201` and `state.continuity`.
+        statement: the rule, in one sentence.
+        hint: the usual causes, and where to look first.
+        run: the assertion. It gets a trial, and raises a violation through it.
+        not_applicable: from the contract to the reason why the check does not apply, or None where it does.
+        needs: what is drawn for it.
+        prepare: a last adjustment of each drawn case, idempotent.
+        after: the checks that it rests on; if one of them fails, this one is blocked.
+        share: the part of the profile's examples that it gets (for checks with costly cases).
+        advice: it never fails, only warns.
+    """
+
+    code: str
+    name: str
+    statement: str
+    hint: str
+    run: Callable[[Trial], None]
+    not_applicable: Callable[[Contract], str | None]
+    needs: Needs
+    prepare: Callable[[Case, Contract], Case] | None = None
+    after: tuple[str, ...] = BASICS
+    share: float = 1.0
+    advice: bool = False
+
+    @property
+    def family(self) -> str:
+        return self.name.partition(".")[0]
+
+
+_CHECKS: dict[str, Check] = {}
+
+
+def check(
+    code: str,
+    name: str,
+    *,
+    hint: str,
+    needs: Needs | None = None,
+    when: Callable[[Contract], str | None] | None = None,
+    prepare: Callable[[Case, Contract], Case] | None = None,
+    after: tuple[str, ...] = BASICS,
+    share: float = 1.0,
+    advice: bool = False,
+) -> Callable[[Callable[[Trial], None]], Callable[[Trial], None]]:
+    """Register a function as a check; its docstring is the statement.
+
+    Raises:
+        ValueError: the code or name is taken or malformed, or there is no docstring.
+    """
+    if not re.fullmatch(r"[A-Z]{2}[0-9A-Z]\d{2}", code):
+        raise ValueError(f"a check's code looks like 'RP201' (got {code!r})")
+    if not re.fullmatch(r"[a-z]+(\.[a-z_]+)+", name):
+        raise ValueError(f"a check's name looks like 'state.continuity' (got {name!r})")
+    if code in _CHECKS or any(other.name == name for other in _CHECKS.values()):
+        raise ValueError(f"there is a check {code} or {name} already")
+
+    def register(function: Callable[[Trial], None]) -> Callable[[Trial], None]:
+        if not function.__doc__:
+            raise ValueError(f"{code} needs a docstring: it is the check's statement")
+        statement = " ".join(function.__doc__.split())
+        _CHECKS[code] = Check(
+            code=code,
+            name=name,
+            statement=statement,
+            hint=hint,
+            run=function,
+            not_applicable=when or (lambda contract: None),
+            needs=needs or Needs(),
+            prepare=prepare,
+            after=tuple(other for other in after if other != code),
+            share=share,
+            advice=advice,
+        )
+        return function
+
+    return register
+
+
+def all_checks() -> list[Check]:
+    """Every registered check, by code."""
+    return [_CHECKS[code] for code in sorted(_CHECKS)]
+
+
+def get(code: str) -> Check:
+    """The check of a code.
+
+    Raises:
+        KeyError: there is none.
+    """
+    return _CHECKS[code]
+
+
+class UnknownCheckError(ValueError):
+    """A pattern that no check's code or name matches."""
+
+
+def select(patterns: Iterable[str] = (), skip: Iterable[str] = ()) -> list[Check]:
+    """The checks whose code or name matches one of the patterns (globs), less those that match `skip`.
+
+    Raises:
+        UnknownCheckError: a pattern matches no check.
+    """
+    chosen = {item.code for pattern in patterns for item in _matching(pattern)}
+    dropped = {item.code for pattern in skip for item in _matching(pattern)}
+    return [item for item in all_checks() if (not chosen or item.code in chosen) and item.code not in dropped]
+
+
+def _matching(pattern: str) -> list[Check]:
+    parts = [part for part in pattern.split(",") if part]
+    found: list[Check] = []
+    for part in parts:
+        matches = [
+            item
+            for item in all_checks()
+            if fnmatch.fnmatch(item.code, part.upper()) or fnmatch.fnmatch(item.name, part.lower())
+        ]
+        if not matches:
+            raise UnknownCheckError(
+                f"no check matches '{part}'; write a code or a name, or a glob such as 'RP2*' or 'state.*' "
+                "('rnn-props checks' lists them)"
+            )
+        found += matches
+    return found

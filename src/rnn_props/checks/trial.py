@@ -1,0 +1,251 @@
+"""A trial: one case of one check, running. Checks are written in its words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NoReturn
+
+from torch import Tensor
+
+from rnn_props.cases import Call, Case, Source, TensorSpec, Verdict, input_spec, judge, make_call, make_state
+from rnn_props.contracts import CallRules, Contract, Rules, ShapeRule, map_structure
+from rnn_props.numerics import UNIT_ROUNDOFF, Bound, difference, largest, sensitivity_bound
+from rnn_props.subjects import (
+    DTYPES,
+    Factory,
+    Result,
+    Subject,
+    TargetRaisedError,
+    Tree,
+    UnusableResultError,
+    cut,
+    select,
+)
+
+
+class Violation(Exception):  # noqa: N818 - the vocabulary's word
+    """The property does not hold. `expected` and `actual` are texts, empty where the message has both; `kind` as in a finding."""
+
+    def __init__(self, message: str, *, expected: str = "", actual: str = "", kind: str = "violated") -> None:
+        super().__init__(message)
+        self.message = message
+        self.expected = expected
+        self.actual = actual
+        self.kind = kind
+
+
+class Advice(Violation):
+    """Legal, but worth knowing: warned of, never failed."""
+
+
+class Discarded(Exception):  # noqa: N818 - not an error
+    """Nothing can be concluded from this case."""
+
+
+@dataclass(slots=True)
+class FaultOutcome:
+    """How a faulty call ended: `rejected`, `accepted` or `accidental` (an exception that no validation raises)."""
+
+    kind: str
+    error: BaseException | None = None
+
+
+#: Exceptions that show that the bad value was used, not that it was noticed.
+ACCIDENTAL = (AttributeError, UnboundLocalError, ZeroDivisionError, KeyError, NameError, RecursionError, SystemExit)
+
+
+@dataclass
+class Trial:
+    """One case of one check. Tensors and the subject are made when they are first asked for."""
+
+    case: Case
+    contract: Contract
+    factory: Factory
+    _bound: Bound | None = field(default=None, init=False)
+
+    # -- what the case says -------------------------------------------------------------------------------------
+
+    @cached_property
+    def rules(self) -> CallRules:
+        return self.contract.rules(self.case.hyperparameters, batched=self.case.batched)
+
+    @cached_property
+    def sizes(self) -> Mapping[str, int]:
+        return self.contract.sizes(self.case.hyperparameters, self.case.seq_len, self.case.batch)
+
+    @cached_property
+    def subject(self) -> Subject:
+        """The module of the case, in eval mode."""
+        return self.build()
+
+    @cached_property
+    def input(self) -> Tensor:
+        return input_spec(self.case, self.contract).make()
+
+    @cached_property
+    def state(self) -> Tree:
+        """The initial state; None where the case leaves it out."""
+        return make_state(self.case, self.contract)
+
+    @property
+    def carries_state(self) -> bool:
+        return self.contract.state is not None
+
+    def build(self, **hyperparameters: Any) -> Subject:
+        """A further module with the same seed; keywords replace hyperparameters."""
+        return self.factory.subject(
+            {**self.case.hyperparameters, **hyperparameters},
+            self.case.parameter_seed,
+            dtype=self.case.dtype,
+            scale=self.case.parameter_scale,
+        )
+
+    def other_input(self, seed: int, **sizes: int) -> Tensor:
+        """Another input of the same rule; keywords replace sizes (`T=`, `B=`)."""
+        shape = self.rules.input.shape({**self.sizes, **sizes})
+        return TensorSpec(shape, DTYPES[self.case.dtype], Source("normal", seed)).make()
+
+    def other_state(self, seed: int, fill: str = "normal", **sizes: int) -> Tree:
+        """Another state of the same rules; keywords replace sizes."""
+        all_sizes = {**self.sizes, **sizes}
+        count = iter(range(1000))
+
+        def leaf(rule: ShapeRule) -> Tensor:
+            spec = TensorSpec(rule.shape(all_sizes), DTYPES[self.case.dtype], Source(fill, seed + 7919 * next(count)))
+            return spec.make()
+
+        return map_structure(leaf, self.rules.state)
+
+    def pick(self, index: int, count: int) -> int:
+        """The case's own choice number `index` among `count` things."""
+        return self.case.picks[index] % count
+
+    # -- calls --------------------------------------------------------------------------------------------------
+
+    def call(self, inputs: Any = None, state: Any = ..., *, subject: Subject | None = None, **options: Any) -> Result:
+        """Call the subject; without arguments, with the case's input and state."""
+        given = self.input if inputs is None else inputs
+        return (subject or self.subject).call(given, self.state if state is ... else state, **options)
+
+    def steps(self, tensor: Tensor, start: int, stop: int) -> Tensor:
+        """Steps `start` to `stop` of an input."""
+        return cut(tensor, self.rules.input, "T", start, stop)
+
+    def rows_of_input(self, tensor: Tensor, rows: Sequence[int]) -> Tensor:
+        picked: Tensor = select(tensor, self.rules.input, "B", rows)
+        return picked
+
+    def rows_of_state(self, state: Tree, rows: Sequence[int]) -> Tree:
+        return None if state is None else select(state, self.rules.state, "B", rows)
+
+    def rows_of(self, result: Result, rows: Sequence[int]) -> Result:
+        """Some rows of the batch, of output and state."""
+        output = None if self.rules.output is None else select(result.output, self.rules.output, "B", rows)
+        return Result(output, self.rows_of_state(result.state, rows))
+
+    # -- assertions ---------------------------------------------------------------------------------------------
+
+    def fail(self, message: str, *, expected: str = "", actual: str = "") -> NoReturn:
+        raise Violation(message, expected=expected, actual=actual)
+
+    def discard(self, reason: str) -> NoReturn:
+        raise Discarded(reason)
+
+    def same_result(self, actual: Result, expected: Result, what: str = "", *, final_state: bool = True) -> None:
+        """Output and state agree within rounding."""
+        prefix = f"{what}: " if what else ""
+        if self.rules.output is not None:
+            self.same(actual.output, expected.output, f"{prefix}output", self.rules.output)
+        if self.carries_state and final_state:
+            self.same(actual.state, expected.state, f"{prefix}state", self.rules.state)
+
+    def same(self, actual: Any, expected: Any, what: str, rules: Rules = None) -> None:
+        """Two trees agree within the bound that rounding in the case's dtype can explain.
+
+        The bound is measured only when the results are not the same to a few units; most are.
+        """
+        gap = difference(actual, expected, what, rules)
+        if gap is None:
+            return
+        unit = UNIT_ROUNDOFF[DTYPES[self.case.dtype]]
+        scale = largest(expected)
+        if gap.size <= 32 * unit * scale:
+            return
+        if gap.size == float("inf"):
+            raise Violation(gap.message, expected=gap.expected, actual=gap.actual)
+        bound = self.bound
+        if bound.ill_conditioned:
+            raise Discarded("ill-conditioned: rounding alone could explain any difference")
+        if gap.size > bound.allowed + 4 * unit * scale:
+            message = f"{gap.message} (difference {gap.size:.2g}, rounding explains {bound.allowed:.1g})"
+            raise Violation(message, expected=gap.expected, actual=gap.actual)
+
+    @property
+    def bound(self) -> Bound:
+        """What rounding can explain in the results of the case's own call."""
+        if self._bound is None:
+
+            def run(inputs: Any, state: Tree) -> Tree:
+                result = self.subject.call(inputs, state)
+                return [result.output, result.state]
+
+            dtype = DTYPES[self.case.dtype]
+            self._bound = sensitivity_bound(self.subject.module, run, self.input, self.state, dtype=dtype)
+        return self._bound
+
+    def changed(self, one: Any, two: Any) -> bool:
+        """Whether two results differ at all: the same call twice gives the same bits (RP501 holds that)."""
+        return difference(one, two, "") is not None
+
+    def shaped(self, value: Any, rule: ShapeRule, what: str) -> None:
+        """A value is a tensor of the rule's shape."""
+        if not isinstance(value, Tensor):
+            raise Violation(f"{what}: expected a tensor, got {type(value).__name__}")
+        wrong = rule.mismatch(tuple(value.shape), self.sizes, what)
+        if wrong is not None:
+            raise Violation(wrong, expected=str(rule.shape(self.sizes)), actual=str(tuple(value.shape)))
+
+    # -- faults -------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def faulty(self) -> Call:
+        """The concrete call with the case's fault in it."""
+        return make_call(self.case, self.contract)
+
+    def verdict(self) -> Verdict:
+        """The judge's verdict on the faulty call; a case that is not plainly invalid is discarded.
+
+        Raises:
+            Discarded: the call is valid, or can be read two ways.
+        """
+        verdict = judge(self.faulty, self.contract, self.case.dtype)
+        if verdict.kind != "invalid":
+            raise Discarded(f"the fault makes no invalid call: {verdict.kind} {verdict.reason}".strip())
+        return verdict
+
+    def attempt(self, subject: Subject | None = None) -> FaultOutcome:
+        """Make the faulty call, building the module first where the fault is in the constructor's arguments."""
+        try:
+            if self.case.fault is not None and self.case.fault.family == "hyperparameters":
+                module = self.factory.subject(
+                    self.faulty.hyperparameters, self.case.parameter_seed, dtype=self.case.dtype
+                )
+                clean = Case(
+                    hyperparameters=self.case.hyperparameters,
+                    seq_len=self.case.seq_len,
+                    batch=self.case.batch,
+                    dtype=self.case.dtype,
+                )
+                module.call(input_spec(clean, self.contract).make(), None)
+            else:
+                (subject or self.subject).call(self.faulty.input, self.faulty.state)
+        except TargetRaisedError as raised:
+            kind = "accidental" if isinstance(raised.error, ACCIDENTAL) else "rejected"
+            if not isinstance(raised.error, self.contract.rejects):
+                kind = "accidental"
+            return FaultOutcome(kind, raised.error)
+        except UnusableResultError:
+            return FaultOutcome("accepted")
+        return FaultOutcome("accepted")

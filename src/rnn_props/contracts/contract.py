@@ -1,0 +1,303 @@
+"""What a module and its callers agree on. Pure data: it goes to worker processes as JSON."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from rnn_props.contracts.domains import Domain, Value
+from rnn_props.contracts.shapes import ShapeRule
+
+#: A pytree of shape rules as written by people: a rule, a tuple or list or dict of them, or None.
+Structure = Any
+#: The same with the rules parsed.
+Rules = Any
+
+FLOAT_DTYPES = ("float64", "float32", "bfloat16", "float16")
+
+#: What an argument of a constructor means, by the names that people give it. The first of each row is the role.
+ROLE_NAMES: Mapping[str, tuple[str, ...]] = {
+    "input_size": (
+        "input_size", "input_dim", "n_in", "d_in", "in_features", "in_channels", "nb_input", "dim", "d_model",
+        "feat_size", "embed_dim", "n_inputs", "num_features", "n_features", "in_dim",
+    ),
+    "hidden_size": (
+        "hidden_size", "hidden_dim", "hidden_channels", "units", "n_hidden", "hid_dim", "d_hidden", "nb_units",
+        "rnn_size", "cell_size", "state_size", "num_hidden",
+    ),
+    "num_layers": ("num_layers", "n_layers", "nb_layers", "depth", "layers"),
+    "output_size": ("output_size", "output_dim", "num_classes", "n_out", "out_features", "n_classes", "out_dim"),
+    "bias": ("bias",),
+    "batch_first": ("batch_first",),
+    "dropout": ("dropout", "dropout_rate"),
+    "bidirectional": ("bidirectional", "bidir"),
+    "proj_size": ("proj_size",),
+    "nonlinearity": ("nonlinearity",),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What a module can do, and what it does not promise.
+
+    A check that needs a capability which is absent is `not_applicable`, with the capability as the reason.
+    """
+
+    #: Has a `batch_first` hyperparameter.
+    batch_first: bool = False
+    #: Takes inputs without the batch dimension.
+    unbatched: bool = False
+    #: Takes a batch of zero.
+    empty_batch: bool = False
+    #: Has a `bidirectional` hyperparameter.
+    bidirectional: bool = False
+    #: Has a `proj_size` hyperparameter.
+    proj: bool = False
+    #: The initial state may be left out, and is then zero.
+    optional_state: bool = True
+    #: The output is the top layer's hidden state at each step.
+    output_is_state: bool = False
+    #: Outputs do not depend on later inputs, in a configuration with one direction.
+    causal: bool = True
+    #: The constructor takes `dtype` and `device`.
+    factory: bool = False
+    #: Parameters are named and shaped as torch.nn's.
+    torch_weights: bool = False
+    #: Held to torch.nn's own contract in everything, exact state sizes included.
+    torch_contract: bool = False
+    #: The dtypes that are promised.
+    dtypes: tuple[str, ...] = FLOAT_DTYPES
+    #: Keeps its state between calls on purpose.
+    stateful: bool = False
+    #: Statistics over the batch are part of the computation (batch normalisation).
+    batch_statistics: bool = False
+    #: One quantisation scale for a whole tensor.
+    per_tensor_quantised: bool = False
+    #: The state that is used when none is given is not zero.
+    nonzero_default_state: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contract:
+    """How to build a module, how to call it, which shapes go in and come out, and what it can do.
+
+    Attributes:
+        build: what is called with the hyperparameters as keywords. None in a contract that came through JSON: the
+            subject then builds the target itself.
+        hyperparameters: the domain of each constructor argument that is varied; a Hypothesis strategy may stand in
+            place of a `Domain`.
+        fixed: constructor arguments that always have the same value.
+        roles: for each role (`input_size`, `hidden_size`, ...) the constructor argument that plays it.
+        convention: `rnn` `(input, state?) -> (output, state)`, `cell` `(input, state?) -> state`, or `model`
+            `(input) -> output`.
+        input, output, state: shape rules; the state is any pytree of them, or None.
+        constraints: conditions between hyperparameters, such as `"proj_size < hidden_size"`.
+        torch_module: the torch.nn class of the same contract, such as `"LSTM"`.
+        rejects: the exception types that count as a rejection.
+        evidence: from what the contract was concluded, in sentences.
+    """
+
+    build: Callable[..., Any] | None = None
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+    fixed: Mapping[str, Value] = field(default_factory=dict)
+    roles: Mapping[str, str] = field(default_factory=dict)
+    convention: str = "rnn"
+    input: str = "T B I"
+    output: str | None = "T B D*P"
+    state: Structure = None
+    capabilities: Capabilities = field(default_factory=Capabilities)
+    constraints: tuple[str, ...] = ()
+    torch_module: str | None = None
+    rejects: tuple[type[BaseException], ...] = (Exception,)
+    logic_dtype: str = "float64"
+    evidence: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.convention not in ("rnn", "cell", "model"):
+            raise ValueError(f"convention must be 'rnn', 'cell' or 'model' (got {self.convention!r})")
+        ShapeRule.parse(self.input)
+        if self.output is not None:
+            ShapeRule.parse(self.output)
+        parse_structure(self.state)
+        for constraint in self.constraints:
+            _read_constraint(constraint)
+
+    def role(self, role: str, hyperparameters: Mapping[str, Any], default: Any = None) -> Any:
+        """The value of the hyperparameter that plays a role, or the default where there is none."""
+        name = self.roles.get(role)
+        return default if name is None else hyperparameters.get(name, default)
+
+    def sizes(self, hyperparameters: Mapping[str, Any], seq_len: int, batch: int) -> dict[str, int]:
+        """What every letter and hyperparameter name of the shape rules stands for.
+
+        Raises:
+            nothing: a letter without a value is simply missing, and a rule that uses it says so.
+        """
+        sizes = {name: value for name, value in hyperparameters.items() if type(value) is int}
+        for letter, role in (("I", "input_size"), ("H", "hidden_size"), ("O", "output_size")):
+            value = self.role(role, hyperparameters)
+            if type(value) is int:
+                sizes[letter] = value
+        sizes["L"] = self.role("num_layers", hyperparameters, 1)
+        sizes["D"] = 2 if self.role("bidirectional", hyperparameters, False) else 1
+        if "H" in sizes:
+            sizes["P"] = self.role("proj_size", hyperparameters, 0) or sizes["H"]
+        sizes["T"] = seq_len
+        sizes["B"] = batch
+        return sizes
+
+    def rules(self, hyperparameters: Mapping[str, Any], *, batched: bool = True) -> CallRules:
+        """The shape rules of one call under these hyperparameters: axes ordered, the batch left out if unbatched."""
+        input_rule = ShapeRule.parse(self.input)
+        output_rule = None if self.output is None else ShapeRule.parse(self.output)
+        state = parse_structure(self.state)
+        if self.role("batch_first", hyperparameters, False):
+            input_rule = input_rule.swapped("T", "B")
+            output_rule = None if output_rule is None else output_rule.swapped("T", "B")
+        if not batched:
+            input_rule = input_rule.without("B")
+            output_rule = None if output_rule is None else output_rule.without("B")
+            state = map_structure(lambda rule: rule.without("B"), state)
+        return CallRules(input_rule, output_rule, state)
+
+    def broken_constraint(self, hyperparameters: Mapping[str, Any]) -> str | None:
+        """The first constraint that these hyperparameters do not meet, or None."""
+        for constraint in self.constraints:
+            left, relation, right = _read_constraint(constraint)
+            one, two = (hyperparameters.get(side, int(side) if side.isdigit() else None) for side in (left, right))
+            if isinstance(one, int) and isinstance(two, int) and not _RELATIONS[relation](one, two):
+                return constraint
+        return None
+
+    def with_evidence(self, *sentences: str) -> Contract:
+        return replace(self, evidence=self.evidence + sentences)
+
+    def to_json(self) -> dict[str, Any]:
+        """The contract as JSON data, without what only the process that built it can use."""
+        return {
+            "convention": self.convention,
+            "input": self.input,
+            "output": self.output,
+            "state": structure_to_json(self.state),
+            "hyperparameters": {
+                name: {"kind": domain.kind, "values": [_value_to_json(value) for value in domain.values]}
+                if isinstance(domain, Domain)
+                else {"kind": "free", "strategy": repr(domain)}
+                for name, domain in self.hyperparameters.items()
+            },
+            "fixed": {name: _value_to_json(value) for name, value in self.fixed.items()},
+            "roles": dict(self.roles),
+            "constraints": list(self.constraints),
+            "capabilities": {
+                item.name: list(value) if isinstance(value := getattr(self.capabilities, item.name), tuple) else value
+                for item in fields(Capabilities)
+            },
+            "torch_module": self.torch_module,
+            "logic_dtype": self.logic_dtype,
+            "evidence": list(self.evidence),
+        }
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Contract:
+        """The contract that `to_json` wrote; strategies of a user's are not in it."""
+        capabilities = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in data["capabilities"].items()
+        }
+        return Contract(
+            convention=data["convention"],
+            input=data["input"],
+            output=data["output"],
+            state=structure_from_json(data["state"]),
+            hyperparameters={
+                name: Domain(domain["kind"], tuple(_value_from_json(value) for value in domain["values"]))
+                for name, domain in data["hyperparameters"].items()
+                if "values" in domain
+            },
+            fixed={name: _value_from_json(value) for name, value in data["fixed"].items()},
+            roles=data["roles"],
+            constraints=tuple(data["constraints"]),
+            capabilities=Capabilities(**capabilities),
+            torch_module=data["torch_module"],
+            logic_dtype=data["logic_dtype"],
+            evidence=tuple(data["evidence"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CallRules:
+    """The shape rules of one call."""
+
+    input: ShapeRule
+    output: ShapeRule | None
+    state: Rules
+
+
+_RELATIONS: Mapping[str, Callable[[int, int], bool]] = {
+    "<": lambda one, two: one < two,
+    "<=": lambda one, two: one <= two,
+    "==": lambda one, two: one == two,
+    "%": lambda one, two: two != 0 and one % two == 0,
+}
+
+
+def _read_constraint(text: str) -> tuple[str, str, str]:
+    match = re.fullmatch(r"\s*(\w+)\s*(<=|<|==|%)\s*(\w+)\s*", text)
+    if match is None:
+        raise ValueError(
+            f"cannot read the constraint {text!r}: write 'a < b', 'a <= b', 'a == b' or 'a % b' (b divides a)"
+        )
+    return match[1], match[2], match[3]
+
+
+def parse_structure(structure: Structure) -> Rules:
+    """A structure of rule texts with the texts parsed."""
+    if structure is None or isinstance(structure, ShapeRule):
+        return structure
+    if isinstance(structure, str):
+        return ShapeRule.parse(structure)
+    if isinstance(structure, tuple | list):
+        return type(structure)(parse_structure(item) for item in structure)
+    if isinstance(structure, Mapping):
+        return {name: parse_structure(item) for name, item in structure.items()}
+    raise TypeError(f"a state is a shape rule, or a tuple, list or dict of them (got {type(structure).__name__})")
+
+
+def map_structure(function: Callable[[ShapeRule], Any], rules: Rules) -> Any:
+    """Apply a function to every rule of a structure."""
+    if rules is None:
+        return None
+    if isinstance(rules, ShapeRule):
+        return function(rules)
+    if isinstance(rules, Mapping):
+        return {name: map_structure(function, item) for name, item in rules.items()}
+    return type(rules)(map_structure(function, item) for item in rules)
+
+
+def structure_to_json(structure: Structure) -> Any:
+    if isinstance(structure, tuple):
+        return {"tuple": [structure_to_json(item) for item in structure]}
+    if isinstance(structure, list):
+        return {"list": [structure_to_json(item) for item in structure]}
+    if isinstance(structure, Mapping):
+        return {"dict": {name: structure_to_json(item) for name, item in structure.items()}}
+    return structure
+
+
+def structure_from_json(data: Any) -> Structure:
+    if not isinstance(data, Mapping):
+        return data
+    if "tuple" in data:
+        return tuple(structure_from_json(item) for item in data["tuple"])
+    if "list" in data:
+        return [structure_from_json(item) for item in data["list"]]
+    return {name: structure_from_json(item) for name, item in data["dict"].items()}
+
+
+def _value_to_json(value: Value) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _value_from_json(value: Any) -> Value:
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,1 @@
+"""How checks are run: worker processes, the runner, profiles, events, results."""

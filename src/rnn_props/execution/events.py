@@ -1,0 +1,90 @@
+"""The one stream of events that a run gives off; the terminal, JSON and the plugin are its readers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rnn_props.execution.outcomes import CheckResult, TargetResult
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """Before anything runs. `checks` is the number of checks that were chosen."""
+
+    targets: tuple[str, ...]
+    checks: int
+    profile: str
+    seed: int
+    jobs: int
+
+
+@dataclass(frozen=True, slots=True)
+class TargetStarted:
+    """A target is about to be imported."""
+
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContractSettled:
+    """The target was imported and its contract is known (as JSON data)."""
+
+    target: str
+    contract: Mapping[str, Any]
+    checks: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckStarted:
+    """A check's first case is about to run."""
+
+    target: str
+    code: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckProgress:
+    """A check has run this many cases; `shrinking` is true while a failure is made smaller."""
+
+    target: str
+    code: str
+    name: str
+    examples: int
+    shrinking: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CheckFinished:
+    """A check has its result, whatever it is."""
+
+    target: str
+    result: CheckResult
+
+
+@dataclass(frozen=True, slots=True)
+class TargetFinished:
+    """All checks of a target have their results, or it can't be used."""
+
+    result: TargetResult
+
+
+@dataclass(frozen=True, slots=True)
+class RunFinished:
+    """Nothing more will come. After an interrupt, what was found so far has been given."""
+
+    duration_s: float
+    interrupted: bool = False
+
+
+Event = (
+    RunStarted | TargetStarted | ContractSettled | CheckStarted | CheckProgress | CheckFinished | TargetFinished
+    | RunFinished
+)  # fmt: skip
+Listener = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """A listener that does nothing."""

@@ -1,0 +1,360 @@
+"""A job: one check on one target, as a coroutine that asks for batches of cases and is sent their outcomes.
+
+A job knows nothing of processes. What it yields and what it is sent decide its result, so a run gives the same report
+on any number of workers.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from rnn_props.cases import Case, Needs, Space, covering_cases, faults_for, shrink
+from rnn_props.cases.strategies import draw_cases
+from rnn_props.checks import Check
+from rnn_props.contracts import Contract
+from rnn_props.execution.outcomes import CheckResult, Finding, Status
+from rnn_props.execution.profiles import Profile
+from rnn_props.execution.worker import BAD
+
+#: Cases that are sent to a worker at a time.
+BATCH = 16
+#: The most distinct findings of one check that are shrunk and shown.
+MOST_FINDINGS = 12
+#: Candidates for a case that hangs, each of which costs a time limit.
+_HANG_SHRINKS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one case went: the kind, and the texts that a finding is made of."""
+
+    kind: str
+    message: str = ""
+    expected: str = ""
+    actual: str = ""
+    where: str = ""
+    signal: str = ""
+    advice: bool = False
+    seconds: float = 0.0
+    in_target: float = 0.0
+
+    @property
+    def bad(self) -> bool:
+        return self.kind in BAD
+
+    @property
+    def fatal(self) -> bool:
+        return self.kind in ("crashed", "hung")
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Cases to run in order up to the first bad outcome.
+
+    Attributes:
+        reference: run them on torch's own module in place of the target.
+        fresh: in a worker that has run nothing yet.
+        time_limit_s: for one case.
+        shrinking: whether this is a step of making a failure smaller.
+    """
+
+    cases: tuple[Case, ...]
+    time_limit_s: float
+    reference: bool = False
+    fresh: bool = False
+    shrinking: bool = False
+
+
+Job = Generator[Batch, list[Outcome], CheckResult]
+
+
+class Plans:
+    """The cases of each check under one contract, seed and profile; checks with the same needs share them."""
+
+    def __init__(self, contract: Contract, profile: Profile, seed: int, max_examples: int | None) -> None:
+        self._contract = contract
+        self._profile = profile
+        self._seed = seed
+        self._most = max_examples
+        self._drawn: dict[tuple[str, int, int], list[Case]] = {}
+
+    def cases(self, check: Check) -> list[Case]:
+        """Covering pairs first, then what Hypothesis draws; faults are put into a part of them."""
+        rows, count = self._profile.covering, self._profile.random
+        if check.needs.faults:
+            rows = count = self._profile.bases
+        rows, count = max(round(rows * check.share), 2), max(round(count * check.share), 1)
+        if self._most is not None:
+            rows, count = self._most, self._most
+        cases = self._valid(check.needs, rows, count)
+        if check.prepare is not None:
+            cases = [check.prepare(case, self._contract) for case in cases]
+        if check.needs.faults:
+            bases = (
+                cases if self._most is not None else _spread(cases, max(round(self._profile.bases * check.share), 2))
+            )
+            cases = [
+                replace(case, fault=fault)
+                for case in bases
+                for fault in faults_for(case, self._contract, check.needs.faults)
+            ]
+        distinct = list({case.case_id: case for case in cases}.values())
+        return distinct if self._most is None else distinct[: self._most]
+
+    def _valid(self, needs: Needs, rows: int, count: int) -> list[Case]:
+        key = (needs.key, rows, count)
+        if key not in self._drawn:
+            seed = zlib.crc32(f"{self._seed} {needs.key}".encode())
+            table = covering_cases(Space.of(self._contract, needs), seed, rows)
+            self._drawn[key] = table + draw_cases(self._contract, needs, seed=seed, count=count)
+        return self._drawn[key]
+
+
+def _spread(cases: list[Case], count: int) -> list[Case]:
+    """Some of the cases, from all along the list."""
+    if len(cases) <= count:
+        return cases
+    return [cases[index * len(cases) // count] for index in range(count)]
+
+
+@dataclass(slots=True)
+class _Tally:
+    examples: int = 0
+    discarded: int = 0
+    in_target: float = 0.0
+    seconds: float = 0.0
+    unfinished: bool = False
+
+    def add(self, outcomes: Iterable[Outcome], *, counted: bool = True) -> None:
+        for outcome in outcomes:
+            self.in_target += outcome.in_target
+            self.seconds += outcome.seconds
+            if counted:
+                if outcome.kind == "discarded":
+                    self.discarded += 1
+                else:
+                    self.examples += 1
+
+
+@dataclass
+class CheckJob:
+    """Runs one check.
+
+    Attributes:
+        check, contract, profile: what is run, under what, and how much of it.
+        cases: in the order in which they are run.
+        stored: cases that failed earlier, run first.
+        is_torch: the target is torch's own module, so all that it does is torch's own doing.
+    """
+
+    check: Check
+    contract: Contract
+    profile: Profile
+    cases: Sequence[Case]
+    stored: Sequence[Case] = ()
+    is_torch: bool = False
+    strict: bool = False
+    tally: _Tally = field(default_factory=_Tally)
+
+    def run(self) -> Job:
+        """The coroutine."""
+        check = self.check
+        queue = [*self.stored, *self.cases]
+        replayed = len(self.stored)
+        if not queue:
+            return self._result("not_applicable", (), 0, reason="no case of its contract meets what the check needs")
+        findings: dict[tuple[str, bool], tuple[Case, Outcome]] = {}
+        settled: set[str] = set()
+        errors: list[Outcome] = []
+        fatal: list[Outcome] = []
+        while queue and not errors:
+            batch = tuple(queue[:BATCH])
+            outcomes = yield self._batch(batch)
+            self.tally.add(outcomes)
+            del queue[: len(outcomes)]
+            last, case = outcomes[-1], batch[len(outcomes) - 1]
+            if not last.bad:
+                if self.tally.seconds > self.profile.check_limit_s and queue:
+                    self.tally.unfinished = True
+                    break
+                continue
+            if last.kind == "error":
+                errors.append(last)
+                continue
+            key = "" if case.fault is None else case.fault.key
+            if last.fatal:
+                if check.needs.faults and check.code != "RP408":
+                    self.tally.examples -= 1
+                    self.tally.discarded += 1
+                    settled.add(key)  # RP408 holds it against the target; here it would only cost more workers
+                    queue = [other for other in queue if other.fault is None or other.fault.key != key]
+                    continue
+                confirmed = yield from self._confirmed(case, last)
+                if confirmed is None:
+                    fatal.append(last)
+                    continue
+                last = confirmed
+            inherited = yield from self._inherited(case, last)
+            findings.setdefault((key, inherited), (case, last))
+            if not check.needs.faults:
+                if not inherited or len(findings) > 3:
+                    break
+                continue
+            if not inherited or self.is_torch:
+                settled.add(key)
+                queue = [other for other in queue if other.fault is None or other.fault.key != key]
+        if errors:
+            return self._result("error", (), replayed, reason=f"{errors[0].message}\n{errors[0].where}".strip())
+        ordered = sorted(findings.items(), key=lambda item: item[0][1])  # what is the target's own comes first
+        own = {key for key, inherited in findings if not inherited}
+        shown = []
+        for (key, inherited), (case, outcome) in ordered[:MOST_FINDINGS]:
+            if inherited and key in own:
+                continue
+            small, outcome = yield from self._shrunk(case, outcome, inherited)
+            shown.append(self._finding(small, outcome, inherited))
+        shown += [self._unconfirmed(outcome) for outcome in fatal[:1]]
+        status: Status = "passed"
+        if any(finding.status == "failed" for finding in shown):
+            status = "failed"
+        elif shown:
+            status = "warned"
+        elif self.tally.examples == 0:
+            return self._result(
+                "skipped", (), replayed, reason=f"all {self.tally.discarded} cases were discarded: nothing was shown"
+            )
+        shown.sort(key=lambda finding: finding.status != "failed")
+        return self._result(status, tuple(shown), replayed)
+
+    def _batch(self, cases: Sequence[Case], **options: Any) -> Batch:
+        options.setdefault("time_limit_s", self.profile.time_limit_s)
+        return Batch(tuple(cases), **options)
+
+    def _confirmed(self, case: Case, outcome: Outcome) -> Generator[Batch, list[Outcome], Outcome | None]:
+        """The same end again, of the case alone in a fresh worker: a crash may be a late effect of another case."""
+        for _ in range(1 if outcome.kind == "hung" else 3):
+            outcomes = yield self._batch([case], fresh=True)
+            self.tally.add(outcomes, counted=False)
+            if outcomes[0].fatal:
+                return outcomes[0]
+        return None
+
+    def _inherited(self, case: Case, outcome: Outcome) -> Generator[Batch, list[Outcome], bool]:
+        """Whether torch's own module of the same contract ends in the same way."""
+        if self.is_torch:
+            return True
+        if self.contract.torch_module is None or not self.contract.capabilities.torch_contract:
+            return False
+        outcomes = yield self._batch([case], reference=True, fresh=outcome.fatal)
+        return _alike(outcomes[0], outcome)
+
+    def _shrunk(
+        self, case: Case, outcome: Outcome, inherited: bool
+    ) -> Generator[Batch, list[Outcome], tuple[Case, Outcome]]:
+        """The smallest case that fails in the same way, and how it fails."""
+        budget = self.profile.shrinks
+        limit = self.profile.time_limit_s
+        if outcome.kind == "hung":
+            budget, limit = _HANG_SHRINKS, min(limit, 5.0)
+        elif outcome.kind == "crashed":
+            budget = min(budget, 60)
+        shrinker = shrink(case, self.contract, self.check.needs, budget=budget)
+        best = outcome
+        try:
+            candidate = next(shrinker)
+            while True:
+                if self.check.prepare is not None:
+                    candidate = self.check.prepare(candidate, self.contract)
+                outcomes = yield self._batch([candidate], fresh=outcome.fatal, time_limit_s=limit, shrinking=True)
+                self.tally.add(outcomes, counted=False)
+                holds = _alike(outcomes[0], outcome)
+                if holds and not self.is_torch and self.contract.torch_module is not None:
+                    holds = (yield from self._inherited(candidate, outcomes[0])) == inherited
+                if holds:
+                    best = outcomes[0]
+                candidate = shrinker.send(holds)
+        except StopIteration as end:
+            smallest: Case = end.value
+        if self.check.prepare is not None:
+            smallest = self.check.prepare(smallest, self.contract)
+        return smallest, best
+
+    def _finding(self, case: Case, outcome: Outcome, inherited: bool) -> Finding:
+        warned = (inherited or outcome.advice or self.check.advice) and not self.strict
+        message = outcome.message
+        if outcome.kind == "crashed":
+            message = f"the process died of {outcome.signal}" + (f" ({_what(case)})" if case.fault else "")
+        elif outcome.kind == "hung":
+            message = f"no answer in {outcome.seconds:.0f} s; the process was killed" + (
+                f" ({_what(case)})" if case.fault else ""
+            )
+        return Finding(
+            kind=outcome.kind,
+            status="warned" if warned else "failed",
+            message=message,
+            expected=outcome.expected,
+            actual=outcome.actual,
+            fault="" if case.fault is None else case.fault.key,
+            signal=outcome.signal,
+            where=outcome.where,
+            case=case.to_json(),
+            case_id=case.case_id,
+            case_repr=repr(case),
+            inherited_from_torch=inherited,
+        )
+
+    def _unconfirmed(self, outcome: Outcome) -> Finding:
+        end = f"died of {outcome.signal}" if outcome.kind == "crashed" else "gave no answer in time"
+        return Finding(
+            kind=outcome.kind,
+            status="warned",
+            message=f"a worker {end} once; the case that it was running ended well three times when run alone",
+            signal=outcome.signal,
+        )
+
+    def _result(self, status: Status, findings: tuple[Finding, ...], replayed: int, reason: str = "") -> CheckResult:
+        if self.tally.unfinished:
+            reason = reason or f"stopped after {self.profile.check_limit_s:g} s: the target is slow"
+        return CheckResult(
+            code=self.check.code,
+            check=self.check.name,
+            statement=self.check.statement,
+            status=status,
+            examples=self.tally.examples,
+            discarded=self.tally.discarded,
+            replayed=replayed,
+            duration_s=self.tally.seconds,
+            time_in_target_s=self.tally.in_target,
+            reason=reason,
+            hint=self.check.hint if findings else "",
+            findings=findings,
+        )
+
+
+def _alike(one: Outcome, two: Outcome) -> bool:
+    """Whether two cases went wrong in the same way."""
+    return one.bad and one.kind == two.kind and one.advice == two.advice
+
+
+def _what(case: Case) -> str:
+    assert case.fault is not None
+    return f"given the fault {case.fault.key}"
+
+
+def case_key(target: str, code: str) -> bytes:
+    """The key under which failures of a check on a target are stored."""
+    return f"rnn_props 1 {target} {code}".encode()
+
+
+def stored_case(value: bytes, contract: Contract) -> Case | None:
+    """A stored case, or None where it was stored by another version or for another constructor."""
+    try:
+        data: Mapping[str, Any] = json.loads(value)
+        case = Case.from_json(data)
+    except (ValueError, TypeError, KeyError):
+        return None
+    return case if set(case.hyperparameters) == set(contract.hyperparameters) else None

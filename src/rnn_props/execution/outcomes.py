@@ -1,0 +1,128 @@
+"""What a run found, as data: one result a check and device, one finding a distinct violation."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Status = Literal[
+    "passed", "failed", "warned", "blocked", "not_applicable", "skipped", "expected_failure", "error"
+]  # fmt: skip
+
+#: In the order in which a summary counts them.
+STATUSES: tuple[Status, ...] = (
+    "passed", "failed", "warned", "error", "expected_failure", "blocked", "not_applicable", "skipped",
+)  # fmt: skip
+#: Statuses of checks that ran to an end.
+RAN = frozenset({"passed", "failed", "warned", "expected_failure"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One violation, with its shrunk case.
+
+    Attributes:
+        kind: `violated`, `raised`, `accepted`, `accidental`, `crashed` or `hung`.
+        status: what it counts as: `failed` or `warned`.
+        message: what is wrong, with expected and actual.
+        fault: the deliberate defect, or "".
+        signal: the name of the signal that killed the process, such as `SIGSEGV`, or "".
+        where: the user's own line, where one is known.
+        case: the shrunk case as JSON data; `case_repr` is the code that rebuilds it.
+        inherited_from_torch: torch's own module of the same contract does the same.
+    """
+
+    kind: str
+    status: Status
+    message: str
+    expected: str = ""
+    actual: str = ""
+    fault: str = ""
+    signal: str = ""
+    where: str = ""
+    case: Mapping[str, Any] = field(default_factory=dict)
+    case_id: str = ""
+    case_repr: str = ""
+    inherited_from_torch: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckResult:
+    """How one check went on one device.
+
+    Attributes:
+        examples: cases that were run to a verdict, shrinking not counted.
+        discarded: cases from which nothing could be concluded.
+        replayed: stored failures that were run first.
+        reason: why it did not run, or is not applicable.
+        findings: distinct violations, the most telling first.
+    """
+
+    code: str
+    check: str
+    statement: str
+    status: Status
+    device: str = "cpu"
+    examples: int = 0
+    discarded: int = 0
+    replayed: int = 0
+    duration_s: float = 0.0
+    time_in_target_s: float = 0.0
+    reason: str = ""
+    hint: str = ""
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def message(self) -> str:
+        return self.findings[0].message if self.findings else ""
+
+    @property
+    def inherited_from_torch(self) -> bool:
+        """Whether everything that was found is torch's own doing."""
+        return bool(self.findings) and all(finding.inherited_from_torch for finding in self.findings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetResult:
+    """What was found of one target.
+
+    Attributes:
+        status: `failed` if a check failed, `error` if the target can't be used or a check broke, `warned` if there is
+            advice, `skipped` if nothing ran, else `passed`.
+        message: why the target can't be used, or "".
+        contract: the contract that it was held to, as JSON data.
+        peak_memory_mb: the largest resident memory of a worker.
+    """
+
+    target: str
+    status: Status
+    message: str = ""
+    contract: Mapping[str, Any] | None = None
+    results: tuple[CheckResult, ...] = ()
+    duration_s: float = 0.0
+    peak_memory_mb: float = 0.0
+
+    @property
+    def time_in_target_s(self) -> float:
+        return sum(result.time_in_target_s for result in self.results)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many checks ended with each status."""
+        counted = Counter(result.status for result in self.results)
+        return {status: counted[status] for status in STATUSES if counted[status]}
+
+    @property
+    def ran(self) -> int:
+        return sum(result.status in RAN for result in self.results)
+
+
+def target_status(results: tuple[CheckResult, ...]) -> Status:
+    """The status of a target from those of its checks."""
+    found = {result.status for result in results}
+    for status in ("failed", "error", "warned"):
+        if status in found:
+            return status  # type: ignore[return-value]
+    return "passed" if found & RAN else "skipped"

@@ -1,0 +1,209 @@
+"""The parent's side of the worker processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rnn_props.execution import wire
+
+#: Seconds that importing torch and this package may take.
+_START_LIMIT = 180.0
+
+
+class WorkersUnavailableError(RuntimeError):
+    """No worker process can be started. The message has what the process said."""
+
+
+class TargetUnusableError(Exception):
+    """The target can't be imported or described; the message says why."""
+
+
+class Nursery:
+    """One nursery process: forks workers on demand, and knows how those that ended ended."""
+
+    def __init__(self, channel: socket.socket, pid: int | None = None) -> None:
+        self.channel = channel
+        self.pid = pid
+        self._reader = wire.Reader(channel)
+        self._ended: dict[int, int] = {}
+
+    def wait(self, key: str, limit: float) -> Any:
+        """The next message with a key; ends of processes are noted on the way.
+
+        Raises:
+            EOFError: the nursery is gone.
+            TimeoutError: nothing came in time.
+        """
+        deadline = time.monotonic() + limit
+        while True:
+            found, message = self._reader.buffered()
+            if not found:
+                self.channel.settimeout(max(deadline - time.monotonic(), 0.001))
+                try:
+                    self._reader.fill()
+                finally:
+                    self.channel.settimeout(None)
+                continue
+            if "ended" in message:
+                self._ended[message["ended"]] = message["status"]
+            if key in message or "error" in message:
+                return message
+
+    def fork(self, command: bytes) -> tuple[socket.socket, int]:
+        """A new child and the socket to it."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            socket.send_fds(self.channel, [command], [theirs.fileno()])
+        return ours, self.wait("forked", 60.0)["forked"]
+
+    def status_of(self, pid: int, limit: float = 10.0) -> int | None:
+        """The exit status of a child that ended (negative: the signal that killed it), or None if unknown."""
+        deadline = time.monotonic() + limit
+        while pid not in self._ended:
+            try:
+                self.wait("ended", max(deadline - time.monotonic(), 0.001))
+            except (TimeoutError, EOFError):
+                return None
+        return self._ended.pop(pid)
+
+
+class Worker:
+    """One worker process of a target."""
+
+    def __init__(self, nursery: Nursery, contract: Mapping[str, Any] | None) -> None:
+        self._nursery = nursery
+        self.channel, self.pid = nursery.fork(b"W")
+        self.reader = wire.Reader(self.channel)
+        self.fresh = True
+        if contract is not None:
+            self.send({"op": "contract", "contract": contract})
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """Send a request; a worker that is gone shows when its answer is read."""
+        with contextlib.suppress(ConnectionError):
+            wire.send(self.channel, message)
+
+    def end(self) -> str:
+        """Kill the process if it still runs; the name of the signal that it died of, or what else its end was."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        self.channel.close()
+        return _cause(self._nursery.status_of(self.pid))
+
+    def cause_of_death(self) -> str:
+        """Why a worker whose socket closed by itself ended."""
+        status = self._nursery.status_of(self.pid)
+        self.channel.close()
+        return _cause(status)
+
+
+def _cause(status: int | None) -> str:
+    if status is None:
+        return "an unknown cause"
+    if status >= 0:
+        return f"exit status {status}"
+    try:
+        return signal.Signals(-status).name
+    except ValueError:
+        return f"signal {-status}"
+
+
+class Pool:
+    """The first nursery and, for one target at a time, the second."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._root: Nursery | None = None
+        self._errors: Any = None
+
+    def start(self) -> None:
+        """Start the first nursery; returns before it is ready."""
+        if self._process is not None:
+            return
+        ours, theirs = socket.socketpair()
+        self._errors = tempfile.TemporaryFile()
+        environment = {"OMP_NUM_THREADS": "1", **os.environ}
+        package = str(Path(__file__).resolve().parents[2])
+        start = f"import sys; sys.path.append({package!r}); from rnn_props.execution.nursery import main; main()"
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", start, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self._errors,
+                env=environment,
+            )
+        self._root = Nursery(ours)
+
+    def open_target(self, target: str, limit: float) -> Nursery:
+        """A nursery that has the target imported.
+
+        Raises:
+            TargetUnusableError: the import failed, killed the process or took too long.
+            WorkersUnavailableError: the first nursery does not start.
+        """
+        root = self._ready()
+        channel, pid = root.fork(b"N")
+        nursery = Nursery(channel, pid)
+        wire.send(channel, {"target": target, "path": [os.getcwd(), *[path for path in sys.path if path]]})
+        try:
+            answer = nursery.wait("loaded", limit)
+        except TimeoutError:
+            self.close_target(nursery)
+            raise TargetUnusableError(f"importing it took more than {limit:g} s") from None
+        except EOFError:
+            cause = _cause(root.status_of(pid))
+            raise TargetUnusableError(f"importing it killed the process ({cause})") from None
+        if "error" in answer:
+            raise TargetUnusableError(answer["error"])
+        return nursery
+
+    def close_target(self, nursery: Nursery) -> None:
+        """End a target's nursery and all its workers."""
+        if nursery.pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(nursery.pid, signal.SIGKILL)
+        nursery.channel.close()
+
+    def close(self) -> None:
+        """End every process."""
+        if self._process is None:
+            return
+        if self._root is not None:
+            self._root.channel.close()
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._errors.close()
+        self._process = self._root = None
+
+    def _ready(self) -> Nursery:
+        self.start()
+        assert self._root is not None
+        assert self._process is not None
+        if self._root.pid is not None:
+            return self._root
+        try:
+            self._root.wait("ready", _START_LIMIT)
+        except (EOFError, TimeoutError):
+            self._process.kill()
+            self._process.wait()
+            self._errors.seek(0)
+            said = self._errors.read().decode(errors="replace").strip().splitlines()
+            last = said[-1] if said else "it said nothing"
+            raise WorkersUnavailableError(f"no worker process could be started: {last}") from None
+        self._root.pid = self._process.pid
+        return self._root

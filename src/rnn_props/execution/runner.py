@@ -1,0 +1,393 @@
+"""The runner: one thread that hands batches of cases to workers and outcomes to jobs, and gives off events."""
+
+from __future__ import annotations
+
+import json
+import selectors
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from hypothesis import settings
+from hypothesis.database import ExampleDatabase
+
+from rnn_props.checks import Check
+from rnn_props.checks import get as get_check
+from rnn_props.contracts import Contract
+from rnn_props.execution.events import (
+    CheckFinished,
+    CheckProgress,
+    CheckStarted,
+    ContractSettled,
+    Listener,
+    TargetFinished,
+    TargetStarted,
+)
+from rnn_props.execution.jobs import Batch, CheckJob, Job, Outcome, Plans, case_key, stored_case
+from rnn_props.execution.outcomes import CheckResult, TargetResult, target_status
+from rnn_props.execution.pool import Nursery, Pool, TargetUnusableError, Worker
+from rnn_props.execution.profiles import Profile
+
+#: Seconds for importing a target and settling its contract.
+_DESCRIBE_LIMIT = 120.0
+#: Statuses of a check on which others can rest.
+_SOUND = frozenset({"passed", "warned", "not_applicable", "skipped", "expected_failure"})
+_PROGRESS_EVERY = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """What a run is asked for, resolved.
+
+    Attributes:
+        checks: those that are reported.
+        jobs: how many workers run at a time.
+        replay: whether stored failures are run first.
+    """
+
+    checks: Sequence[Check]
+    profile: Profile
+    seed: int
+    jobs: int
+    max_examples: int | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    strict: bool = False
+    replay: bool = True
+
+
+class Runner:
+    """Runs checks on targets, one target after the other."""
+
+    def __init__(self, options: RunOptions, listener: Listener) -> None:
+        self.options = options
+        self.listener = listener
+        self.pool = Pool()
+        database = settings.get_profile("default").database
+        self._database: ExampleDatabase | None = database
+
+    def __enter__(self) -> Runner:
+        self.pool.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.pool.close()
+
+    def run_target(self, target: str) -> TargetResult:
+        """Run every check on one target. A target that can't be used is a result, too."""
+        started = time.monotonic()
+        self.listener(TargetStarted(target))
+        try:
+            session = self.open(target)
+        except TargetUnusableError as error:
+            result = TargetResult(
+                target=target, status="error", message=str(error), duration_s=time.monotonic() - started
+            )
+        else:
+            try:
+                session.run()
+            finally:
+                session.close()
+            results = tuple(sorted(session.reported(), key=lambda result: result.code))
+            result = TargetResult(
+                target=target,
+                status=target_status(results),
+                contract=session.contract.to_json(),
+                results=results,
+                duration_s=time.monotonic() - started,
+                peak_memory_mb=session.peak_memory_mb,
+            )
+        self.listener(TargetFinished(result))
+        return result
+
+    def open(self, target: str) -> TargetSession:
+        """Import a target and settle its contract.
+
+        Raises:
+            TargetUnusableError: it can't be imported, or has no contract; the message says why.
+        """
+        nursery = self.pool.open_target(target, _DESCRIBE_LIMIT)
+        try:
+            contract = self._describe(nursery)
+            return TargetSession(self, target, nursery, contract)
+        except BaseException:
+            self.pool.close_target(nursery)
+            raise
+
+    def stored(self, target: str, check: Check, contract: Contract) -> list[Any]:
+        """Failures of earlier runs, in a fixed order."""
+        if not self.options.replay or self._database is None:
+            return []
+        values = sorted(self._database.fetch(case_key(target, check.code)))
+        return [case for value in values if (case := stored_case(value, contract)) is not None]
+
+    def store(self, target: str, result: CheckResult) -> None:
+        """Keep the cases of a result for the next run, and forget those that fail no longer."""
+        if self._database is None:
+            return
+        key = case_key(target, result.code)
+        kept = {json.dumps(finding.case, sort_keys=True).encode() for finding in result.findings if finding.case}
+        for value in list(self._database.fetch(key)):
+            if value not in kept and self.options.replay:
+                self._database.delete(key, value)
+        for value in kept:
+            self._database.save(key, value)
+
+    def _describe(self, nursery: Nursery) -> Contract:
+        worker = Worker(nursery, None)
+        worker.send({"op": "describe", "arguments": dict(self.options.arguments)})
+        worker.channel.settimeout(_DESCRIBE_LIMIT)
+        try:
+            answer = worker.reader.next()
+        except TimeoutError:
+            worker.end()
+            raise TargetUnusableError(
+                f"its simplest configuration gave no result in {_DESCRIBE_LIMIT:g} s; the process was killed"
+            ) from None
+        except EOFError:
+            raise TargetUnusableError(
+                f"its simplest configuration killed the process ({worker.cause_of_death()})"
+            ) from None
+        worker.end()
+        if "error" in answer:
+            raise TargetUnusableError(answer["error"])
+        return Contract.from_json(answer["contract"])
+
+
+@dataclass
+class _Slot:
+    """One place for a worker, and what it is doing."""
+
+    worker: Worker | None = None
+    code: str = ""
+    batch: Batch | None = None
+    outcomes: list[Outcome] = field(default_factory=list)
+    since: float = 0.0
+
+
+class TargetSession:
+    """One target, imported: its contract, its jobs and its workers."""
+
+    def __init__(self, runner: Runner, target: str, nursery: Nursery, contract: Contract) -> None:
+        self.contract = contract
+        self.results: dict[str, CheckResult] = {}
+        self.peak_memory_mb = 0.0
+        self._runner = runner
+        self._target = target
+        self._nursery = nursery
+        self._json = contract.to_json()
+        options = runner.options
+        self._plans = Plans(contract, options.profile, options.seed, options.max_examples)
+        self._chosen = {check.code for check in options.checks}
+        self._waiting: list[Check] = []
+        self._running: dict[str, Job] = {}
+        self._slots = [_Slot() for _ in range(options.jobs)]
+        self._selector = selectors.DefaultSelector()
+        self._told = 0.0
+        runner.listener(ContractSettled(target, self._json, len(options.checks)))
+
+    def run(self, codes: Sequence[str] | None = None) -> None:
+        """Run checks (all that were chosen, or the given ones) and what they rest on, as far as not done yet."""
+        self._waiting = [
+            check for check in _with_prerequisites(codes or sorted(self._chosen)) if check.code not in self.results
+        ]
+        while self._waiting or self._running:
+            self._start_jobs()
+            if self._running:
+                self._wait()
+
+    def reported(self) -> list[CheckResult]:
+        """Results of the chosen checks, and of others only where something rests on them that failed."""
+        return [
+            result
+            for code, result in self.results.items()
+            if code in self._chosen or result.status in ("failed", "error")
+        ]
+
+    def close(self) -> None:
+        """End the workers."""
+        for slot in self._slots:
+            if slot.worker is not None:
+                slot.worker.channel.close()
+        self._selector.close()
+        self._runner.pool.close_target(self._nursery)
+
+    # -- jobs ---------------------------------------------------------------------------------------------------
+
+    def _start_jobs(self) -> None:
+        progress = True
+        while progress:
+            progress = False
+            for check in list(self._waiting):
+                if any(code not in self.results for code in self._rests_on(check)):
+                    continue
+                quick = self._without_running(check)
+                if quick is not None:
+                    self._waiting.remove(check)
+                    self._finish(quick)
+                    progress = True
+                elif (slot := next((slot for slot in self._slots if slot.batch is None), None)) is not None:
+                    self._waiting.remove(check)
+                    self._start(check, slot)
+
+    def _rests_on(self, check: Check) -> list[str]:
+        return list(check.after)
+
+    def _without_running(self, check: Check) -> CheckResult | None:
+        """The result of a check that is blocked or does not apply."""
+        blank = CheckResult(code=check.code, check=check.name, statement=check.statement, status="not_applicable")
+        reason = check.not_applicable(self.contract)
+        if reason is not None:
+            return replace(blank, reason=reason)
+        broken = [code for code in check.after if self.results[code].status not in _SOUND]
+        if broken:
+            cause = self.results[broken[0]]
+            root = broken[0] if cause.status != "blocked" else cause.reason.rpartition(" ")[2]
+            return replace(blank, status="blocked", reason=f"it rests on {root}")
+        return None
+
+    def _start(self, check: Check, slot: _Slot) -> None:
+        self._runner.listener(CheckStarted(self._target, check.code, check.name))
+        job = CheckJob(
+            check=check,
+            contract=self.contract,
+            profile=self._runner.options.profile,
+            cases=self._plans.cases(check),
+            stored=self._runner.stored(self._target, check, self.contract),
+            is_torch=self._target.startswith("torch.nn:") and self.contract.torch_module is not None,
+            strict=self._runner.options.strict,
+        )
+        running = job.run()
+        self._running[check.code] = running
+        slot.code = check.code
+        self._advance(slot, None)
+
+    def _advance(self, slot: _Slot, outcomes: list[Outcome] | None) -> None:
+        """Send a job its outcomes and take its next batch, or its result."""
+        job = self._running[slot.code]
+        try:
+            batch = next(job) if outcomes is None else job.send(outcomes)
+        except StopIteration as end:
+            del self._running[slot.code]
+            slot.batch = None
+            self._finish(end.value)
+            return
+        self._send(slot, batch)
+
+    def _finish(self, result: CheckResult) -> None:
+        self.results[result.code] = result
+        self._runner.store(self._target, result)
+        if result.code in self._chosen or result.status in ("failed", "error"):
+            self._runner.listener(CheckFinished(self._target, result))
+
+    # -- workers ------------------------------------------------------------------------------------------------
+
+    def _send(self, slot: _Slot, batch: Batch) -> None:
+        if slot.worker is not None and batch.fresh and not slot.worker.fresh:
+            self._retire(slot)
+        if slot.worker is None:
+            slot.worker = Worker(self._nursery, self._json)
+            self._selector.register(slot.worker.channel, selectors.EVENT_READ, slot)
+        slot.worker.fresh = False
+        slot.batch = batch
+        slot.outcomes = []
+        slot.since = time.monotonic()
+        slot.worker.send(
+            {
+                "op": "run",
+                "check": slot.code,
+                "reference": batch.reference,
+                "cases": [case.to_json() for case in batch.cases],
+            }
+        )
+
+    def _retire(self, slot: _Slot) -> str:
+        assert slot.worker is not None
+        self._selector.unregister(slot.worker.channel)
+        cause = slot.worker.end()
+        slot.worker = None
+        return cause
+
+    def _wait(self) -> None:
+        """Take in what workers have to say, and end those that are silent for too long."""
+        for key, _ in self._selector.select(timeout=0.2):
+            self._read(key.data)
+        now = time.monotonic()
+        for slot in self._slots:
+            if slot.batch is not None and slot.worker is not None and now - slot.since > slot.batch.time_limit_s:
+                seconds = now - slot.since
+                self._retire(slot)
+                self._lost(slot, Outcome("hung", signal="SIGKILL", seconds=seconds))
+
+    def _read(self, slot: _Slot) -> None:
+        worker = slot.worker
+        assert worker is not None
+        try:
+            worker.reader.fill()
+        except EOFError:
+            self._selector.unregister(worker.channel)
+            cause = worker.cause_of_death()
+            slot.worker = None
+            if slot.batch is not None:
+                self._lost(slot, Outcome("crashed", signal=cause, seconds=time.monotonic() - slot.since))
+            return
+        while slot.worker is worker:
+            found, message = worker.reader.buffered()
+            if not found:
+                return
+            slot.since = time.monotonic()
+            if "done" not in message:
+                slot.outcomes.append(_outcome(message))
+                self._tell(slot)
+                continue
+            self.peak_memory_mb = max(self.peak_memory_mb, message["memory_mb"])
+            outcomes, fault = slot.outcomes, slot.batch is not None and slot.batch.cases[0].fault is not None
+            if fault and outcomes[-1].kind in ("accepted", "advice", "accidental"):
+                # What a kernel did with a bad call that it accepted may show only later: the next case gets a
+                # worker of its own.
+                self._retire(slot)
+            self._advance(slot, outcomes)
+
+    def _lost(self, slot: _Slot, outcome: Outcome) -> None:
+        """A worker ended while it ran the first case without an outcome."""
+        outcomes = [*slot.outcomes, outcome]
+        self._advance(slot, outcomes)
+
+    def _tell(self, slot: _Slot) -> None:
+        now = time.monotonic()
+        if now - self._told > _PROGRESS_EVERY and slot.batch is not None:
+            self._told = now
+            name = get_check(slot.code).name
+            self._runner.listener(
+                CheckProgress(self._target, slot.code, name, len(slot.outcomes), slot.batch.shrinking)
+            )
+
+
+def _outcome(message: Mapping[str, Any]) -> Outcome:
+    return Outcome(
+        kind=message["kind"],
+        message=message.get("message", ""),
+        expected=message.get("expected", ""),
+        actual=message.get("actual", ""),
+        where=message.get("where", ""),
+        advice=message.get("advice", False),
+        seconds=message["seconds"],
+        in_target=message["in_target"],
+    )
+
+
+def _with_prerequisites(codes: Sequence[str]) -> list[Check]:
+    """The checks and all that they rest on, each after what it rests on."""
+    ordered: dict[str, Check] = {}
+
+    def add(code: str) -> None:
+        if code in ordered:
+            return
+        check = get_check(code)
+        for other in check.after:
+            add(other)
+        ordered[code] = check
+
+    for code in codes:
+        add(code)
+    return list(ordered.values())

@@ -1,0 +1,134 @@
+"""What a worker does: settle a target's contract, and run cases of checks, one outcome a case.
+
+The case that is about to run is known to the parent before it runs: outcomes come back in order, so the first case
+without one is the case that killed the process.
+"""
+
+from __future__ import annotations
+
+import resource
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from rnn_props.cases import Case
+from rnn_props.checks import Advice, Check, Discarded, Trial, Violation, get
+from rnn_props.contracts import Contract
+from rnn_props.execution import wire
+from rnn_props.inference import infer_contract
+from rnn_props.subjects import Factory, Stopwatch, TargetRaisedError, UnusableResultError, kept_clean
+from rnn_props.targets import TargetError
+
+#: Kinds of outcome after which a batch goes no further.
+BAD = frozenset({"violated", "accepted", "advice", "accidental", "raised", "error", "crashed", "hung"})
+#: A target may take this much memory beyond what the worker has at its start.
+MEMORY_LIMIT = 6 * 2**30
+
+
+def serve(channel: socket.socket, target: Any) -> None:
+    """Answer requests until the parent is gone."""
+    reader = wire.Reader(channel)
+    worker = _Worker(target)
+    _limit_memory()
+    while True:
+        try:
+            request = reader.next()
+        except EOFError:
+            return
+        if request["op"] == "describe":
+            wire.send(channel, worker.describe(request["arguments"]))
+        elif request["op"] == "contract":
+            worker.use(Contract.from_json(request["contract"]))
+        else:
+            for outcome in worker.run(request):
+                wire.send(channel, outcome)
+            wire.send(channel, {"done": True, "memory_mb": _peak_memory_mb()})
+
+
+class _Worker:
+    def __init__(self, target: Any) -> None:
+        self._target = target
+        self._stopwatch = Stopwatch()
+        self._contract = Contract()
+        self._factories: dict[bool, Factory] = {}
+
+    def describe(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """The target's contract, or why there is none."""
+        try:
+            with kept_clean(0):
+                contract = infer_contract(self._target, arguments)
+        except TargetError as error:
+            return {"error": str(error)}
+        except UnusableResultError as error:
+            return {"error": str(error)}
+        return {"contract": contract.to_json()}
+
+    def use(self, contract: Contract) -> None:
+        self._contract = contract
+        self._factories = {False: Factory(self._target, contract, self._stopwatch)}
+        if contract.torch_module is not None:
+            self._factories[True] = Factory(getattr(torch.nn, contract.torch_module), contract, self._stopwatch)
+
+    def run(self, request: Mapping[str, Any]) -> Any:
+        """Outcomes of cases, in order, up to the first bad one."""
+        check = get(request["check"])
+        factory = self._factories[request["reference"]]
+        for data in request["cases"]:
+            started, before = time.perf_counter(), self._stopwatch.seconds
+            outcome = _outcome(check, Trial(Case.from_json(data), self._contract, factory))
+            outcome["seconds"] = time.perf_counter() - started
+            outcome["in_target"] = self._stopwatch.seconds - before
+            yield outcome
+            if outcome["kind"] in BAD:
+                return
+
+
+def _outcome(check: Check, trial: Trial) -> dict[str, Any]:
+    """Run one case, and say how it went. Nothing that it raises gets past here."""
+    try:
+        check.run(trial)
+    except Violation as violation:
+        kind = violation.kind
+        return {
+            "kind": kind,
+            "advice": isinstance(violation, Advice),
+            "message": violation.message,
+            "expected": violation.expected,
+            "actual": violation.actual,
+        }
+    except Discarded as reason:
+        return {"kind": "discarded", "message": str(reason)}
+    except TargetRaisedError as raised:
+        return {
+            "kind": "raised",
+            "message": str(raised),
+            "expected": "a result",
+            "actual": type(raised.error).__name__,
+            "where": raised.where,
+        }
+    except UnusableResultError as error:
+        return {"kind": "violated", "message": str(error)}
+    except Exception as error:  # an error of ours must cost one check, not the run
+        frames = traceback.format_exception(error)
+        return {"kind": "error", "message": f"{type(error).__name__}: {error}", "where": "".join(frames[-3:]).strip()}
+    return {"kind": "passed"}
+
+
+def _peak_memory_mb() -> float:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+def _limit_memory() -> None:
+    """Let an allocation that is far too large fail as a Python exception, not take the machine with it."""
+    if sys.platform != "linux":
+        return
+    with open("/proc/self/statm") as file:
+        used = int(file.read().split()[0]) * resource.getpagesize()
+    limit = used + MEMORY_LIMIT
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

@@ -1,0 +1,225 @@
+"""From a target to its contract: what its signature says, what a few probing calls show, and the evidence for both.
+
+Only the simplest configuration is probed. What it shows is then demanded of every other one, so a bug that needs two
+layers or two directions is never learned as the rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from rnn_props.contracts import Capabilities, Contract, Domain, Value, booleans, free, integers, probabilities
+from rnn_props.contracts.presets import (
+    CELL_ARGUMENTS,
+    FULL_SEQUENCE_ARGUMENTS,
+    SEQUENCE_ARGUMENTS,
+    cell_contract,
+    sequence_contract,
+)
+from rnn_props.inference.probe import Probe
+from rnn_props.inference.signature import STATE_NAMES, Signatures, read_signatures, role_of
+from rnn_props.targets import TargetError
+
+_CLASS_OF: Mapping[type[nn.Module], str] = {
+    nn.RNN: "RNN",
+    nn.LSTM: "LSTM",
+    nn.GRU: "GRU",
+    nn.RNNCell: "RNNCell",
+    nn.LSTMCell: "LSTMCell",
+    nn.GRUCell: "GRUCell",
+}
+
+
+def infer_contract(target: Any, arguments: Mapping[str, Value] | None = None) -> Contract:
+    """Work out the contract of a class, factory or instance.
+
+    Args:
+        target: the loaded object.
+        arguments: constructor arguments that the user gave; they are never varied.
+
+    Raises:
+        TargetError: something that is needed can't be concluded; the message names it and the option that gives it.
+    """
+    if isinstance(target, Contract):
+        return target
+    if not isinstance(target, nn.Module) and not callable(target):
+        raise TargetError(
+            f"it is an object of type {type(target).__name__}; a target is a torch.nn.Module class, a factory that "
+            "returns a module, or a module"
+        )
+    if isinstance(target, type) and not issubclass(target, nn.Module):
+        raise TargetError(
+            f"it is the class {target.__name__}, which is no torch.nn.Module; a target is a module class, a factory "
+            "that returns a module, or a module"
+        )
+    fixed = dict(arguments or {})
+    signatures = read_signatures(target)
+    _check_arguments(signatures, fixed)
+    if isinstance(target, nn.Module):
+        return _of_instance(target, signatures)
+    own = next((name for cls, name in _CLASS_OF.items() if target is cls), None)
+    contract = None
+    if own is not None:
+        contract = _preset(own, signatures, full=True).with_evidence(f"it is torch.nn.{own}")
+    else:
+        contract = _of_torch_signature(target, signatures, fixed)
+    if contract is None:
+        contract = _of_model(target, signatures, fixed)
+    elif fixed:
+        contract = _with_fixed(contract, fixed)
+    return contract if own is not None and not fixed else Probe(target, contract).settle()
+
+
+def _check_arguments(signatures: Signatures, fixed: Mapping[str, Value]) -> None:
+    names = signatures.constructor_names()
+    for name in fixed:
+        if name not in names and not signatures.open_ended:
+            known = ", ".join(sorted(names)) or "none"
+            raise TargetError(f"its constructor has no argument '{name}' (given with --arg); it has: {known}")
+
+
+def _preset(torch_module: str, signatures: Signatures, *, full: bool) -> Contract:
+    make = cell_contract if torch_module.endswith("Cell") else sequence_contract
+    return make(torch_module, signatures.constructor_names(), full=full)
+
+
+def _with_fixed(contract: Contract, fixed: Mapping[str, Value]) -> Contract:
+    """The contract with the user's arguments held at their values."""
+    domains = dict(contract.hyperparameters)
+    others = {}
+    for name, value in fixed.items():
+        if name in domains:
+            kind = domains[name].kind if isinstance(domains[name], Domain) else "free"
+            domains[name] = Domain(kind, (value,))
+        else:
+            others[name] = value
+    text = ", ".join(f"{name}={value!r}" for name, value in fixed.items())
+    return replace(contract, hyperparameters=domains, fixed=others).with_evidence(f"held at your values: {text}")
+
+
+def _of_torch_signature(target: Any, signatures: Signatures, fixed: Mapping[str, Value]) -> Contract | None:
+    """The contract of torch.nn's module with this signature, if there is one."""
+    names = signatures.constructor_names() - set(fixed)
+    if not {"input_size", "hidden_size"} <= names:
+        return None
+    if any(item.required and item.name not in (*SEQUENCE_ARGUMENTS, *fixed) for item in signatures.constructor):
+        return None
+    forward = signatures.forward
+    if len(forward) < 2 or forward[1].name not in STATE_NAMES or any(item.required for item in forward[2:]):
+        return None
+    is_cell = "num_layers" not in names and names <= CELL_ARGUMENTS | {"bias"}
+    full = not forward[1].required and (
+        names >= FULL_SEQUENCE_ARGUMENTS if not is_cell else "bias" in names and names <= CELL_ARGUMENTS
+    )
+    probe = Probe(target, Contract(convention="rnn", fixed=fixed))
+    sizes = {"input_size": 3, "hidden_size": 5}
+    kinds = probe.returns(sizes, inputs=torch.zeros(2, 7, 3), state_required=forward[1].required)
+    if is_cell:
+        shown = probe.returns(sizes, inputs=torch.zeros(7, 3), state_required=forward[1].required)
+        if shown in ("tensor", "pair of tensors"):
+            name = "LSTMCell" if shown == "pair of tensors" else "RNNCell" if "nonlinearity" in names else "GRUCell"
+            return _signature_evidence(_preset(name, signatures, full=full), name, full, shown)
+    if kinds not in ("output and tensor", "output and pair"):
+        return None
+    name = "LSTM" if kinds == "output and pair" else "RNN" if "nonlinearity" in names else "GRU"
+    contract = _preset(name, signatures, full=full)
+    return _signature_evidence(contract, name, full, kinds)
+
+
+def _signature_evidence(contract: Contract, name: str, full: bool, shown: str) -> Contract:
+    optional = "held to its whole contract" if full else "held to the part of its contract that the signature has"
+    sentences = [f"constructor and forward have the signature of torch.nn.{name}: {optional}", f"a call gave {shown}"]
+    return contract.with_evidence(*sentences)
+
+
+def _of_model(target: Any, signatures: Signatures, fixed: Mapping[str, Value]) -> Contract:
+    """The contract of a module that hides its state: one input, one output."""
+    domains: dict[str, Any] = {}
+    roles: dict[str, str] = {}
+    held = dict(fixed)
+    for item in signatures.constructor:
+        role = role_of(item.name)
+        if item.name in fixed:
+            if role is not None and role not in roles:
+                roles[role] = item.name
+                domains[item.name] = Domain("free", (held.pop(item.name),))
+            continue
+        if role is not None and role not in roles:
+            domain = _domain(role, item.default, item.required)
+            if domain is not None:
+                roles[role] = item.name
+                domains[item.name] = domain
+                continue
+        if item.required and item.name not in ("device", "dtype"):
+            raise TargetError(
+                f"its constructor needs '{item.name}', and the name does not say what it is; "
+                f"give a value with --arg {item.name}=VALUE"
+            )
+    required = [item.name for item in signatures.forward[1:] if item.required]
+    if required:
+        raise TargetError(
+            f"its forward needs '{required[0]}' beside the input; only modules that are called with the input alone, "
+            "or with input and state as torch.nn's, can be inferred so far"
+        )
+    names = signatures.constructor_names()
+    contract = Contract(
+        convention="model",
+        hyperparameters=domains,
+        fixed=held,
+        roles=roles,
+        input="B T I",
+        output="B O",
+        state=None,
+        capabilities=Capabilities(
+            bidirectional="bidirectional" in roles,
+            batch_first="batch_first" in roles,
+            factory={"dtype", "device"} <= names,
+        ),
+    )
+    given = ", ".join(f"{argument} is {role}" for role, argument in roles.items()) or "none that is known"
+    return contract.with_evidence(f"constructor arguments by name: {given}")
+
+
+def _domain(role: str, default: Any, required: bool) -> Any:
+    if role in ("input_size", "hidden_size", "output_size"):
+        return integers(1, 7)
+    if role == "num_layers":
+        return integers(1, 3)
+    if role in ("bias", "bidirectional", "batch_first"):
+        return booleans(simplest=bool(default)) if isinstance(default, bool) or required else None
+    if role == "dropout":
+        return probabilities(0.0, 0.5)
+    if role == "proj_size":
+        return None if not required else integers(1, 3)
+    return None if not required else free("tanh", "relu") if role == "nonlinearity" else None
+
+
+def _of_instance(module: nn.Module, signatures: Signatures) -> Contract:
+    """The contract of one module as it is: sizes are read off its attributes, nothing is varied."""
+    known = next((name for cls, name in _CLASS_OF.items() if isinstance(module, cls)), None)
+    names = {name for name in SEQUENCE_ARGUMENTS | {"output_size"} if isinstance(getattr(module, name, None), int | float | str)}  # fmt: skip
+    if known is not None:
+        make = cell_contract if known.endswith("Cell") else sequence_contract
+        contract = make(known, names, full=True)
+        contract = replace(contract, capabilities=replace(contract.capabilities, factory=False, batch_first=False))
+    else:
+        roles = {role: name for name in _attributes(module) if (role := role_of(name)) is not None}
+        contract = Contract(
+            convention="model", roles=roles, hyperparameters={name: free(0) for name in roles.values()},
+            input="B T I", output="B O",
+        )  # fmt: skip
+    contract = replace(
+        contract,
+        hyperparameters={name: free(getattr(module, name)) for name in contract.hyperparameters},
+        constraints=(),
+    )
+    return Probe(module, contract.with_evidence("it is a module: its sizes are read off it, not varied")).settle()
+
+
+def _attributes(module: nn.Module) -> list[str]:
+    return [name for name, value in vars(module).items() if isinstance(value, int | float | str | bool)]

@@ -1,0 +1,111 @@
+"""Reading signatures: what the constructor takes, what forward takes, and which part each argument plays."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from rnn_props.contracts import ROLE_NAMES
+
+#: Names that people give to the state parameter of forward.
+STATE_NAMES = frozenset(
+    ["hx", "h0", "h_0", "c0", "c_0", "hidden", "hiddens", "hidden_state", "hidden_states", "state", "states", "init_state", "init_states", "initial_state", "initial_states", "state_init", "prev_hidden", "prev_state", "prev_states", "rnn_states", "recurrent_state", "h_prev", "hc", "h"]
+)
+
+#: The constructors of torch.nn's recurrent modules, which only have *args in their signature.
+_TORCH_ARGUMENTS: Mapping[type[nn.Module], tuple[str, ...]] = {
+    nn.RNN: (
+        "input_size", "hidden_size", "num_layers", "nonlinearity", "bias", "batch_first", "dropout", "bidirectional",
+        "device", "dtype",
+    ),
+    nn.LSTM: (
+        "input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional", "proj_size",
+        "device", "dtype",
+    ),
+    nn.GRU: (
+        "input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional", "device", "dtype",
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One argument: its name, whether it must be given, its default and its annotation as text."""
+
+    name: str
+    required: bool
+    default: Any
+    annotation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Signatures:
+    """What is read off a target before it is run.
+
+    Attributes:
+        constructor: the constructor's arguments, without self.
+        forward: forward's arguments, without self; empty where they can't be read.
+        open_ended: whether the constructor takes further keywords.
+    """
+
+    constructor: tuple[Parameter, ...]
+    forward: tuple[Parameter, ...]
+    open_ended: bool
+
+    def constructor_names(self) -> set[str]:
+        return {parameter.name for parameter in self.constructor}
+
+
+def read_signatures(target: Any) -> Signatures:
+    """Read a class, a factory or an instance; torch.nn's own constructors are known."""
+    if isinstance(target, nn.Module):
+        return Signatures((), _parameters(type(target).forward), False)
+    if isinstance(target, type) and issubclass(target, nn.Module):
+        for known, names in _TORCH_ARGUMENTS.items():
+            if issubclass(target, known) and target.__init__ is known.__init__:
+                constructor = tuple(Parameter(name, name in ("input_size", "hidden_size"), None, "") for name in names)
+                return Signatures(constructor, _parameters(target.forward), False)
+        constructor, open_ended = _constructor(target.__init__)
+        return Signatures(constructor, _parameters(target.forward), open_ended)
+    constructor, open_ended = _constructor(target, bound=True)
+    return Signatures(constructor, (), open_ended)
+
+
+def role_of(name: str) -> str | None:
+    """The role that an argument of this name plays."""
+    return next((role for role, names in ROLE_NAMES.items() if name in names), None)
+
+
+def _constructor(function: Any, *, bound: bool = False) -> tuple[tuple[Parameter, ...], bool]:
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return (), True
+    items = list(signature.parameters.values())
+    if not bound:
+        items = items[1:]
+    open_ended = any(item.kind is inspect.Parameter.VAR_KEYWORD for item in items)
+    return tuple(_read(item) for item in items if _is_named(item)), open_ended
+
+
+def _parameters(function: Any) -> tuple[Parameter, ...]:
+    try:
+        items = list(inspect.signature(function).parameters.values())[1:]
+    except (TypeError, ValueError):
+        return ()
+    return tuple(_read(item) for item in items if _is_named(item))
+
+
+def _is_named(item: inspect.Parameter) -> bool:
+    return item.kind not in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+def _read(item: inspect.Parameter) -> Parameter:
+    empty = inspect.Parameter.empty
+    annotation = "" if item.annotation is empty else str(item.annotation)
+    required = item.default is empty
+    return Parameter(item.name, required, None if required else item.default, annotation)

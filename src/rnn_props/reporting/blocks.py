@@ -1,0 +1,253 @@
+"""What is said about one target: heading, checks, violations, advice, counts. As lines, for any output."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from rnn_props.execution.outcomes import RAN, STATUSES, CheckResult, Finding, TargetResult
+from rnn_props.reporting.report import in_order
+from rnn_props.reporting.text import (
+    WORDS,
+    Line,
+    clean,
+    counted,
+    crop,
+    line,
+    number,
+    one_line,
+    paragraphs,
+    seconds,
+    wrap_code,
+)
+
+#: Symbols of the statuses, and what stands for them where the output's encoding has no such characters.
+SYMBOLS = dict(zip(STATUSES, "✓✗!EX○·-", strict=True))
+ASCII_SYMBOLS = dict(zip(STATUSES, "+x!EXo.-", strict=True))
+
+#: What a finding's kind adds to "it failed". The plain case adds nothing.
+_KINDS: Mapping[str, str] = {
+    "raised": "it raised an exception",
+    "crashed": "the process died",
+    "hung": "it did not come to an end",
+}
+
+
+def heading(target: str, contract: Mapping[str, Any] | None) -> list[Line]:
+    """The target and, in one line, its contract."""
+    lines = [line((clean(target), "title"))]
+    if contract is not None:
+        lines.append(line((_contract(contract), "dim"), indent=2))
+    return lines
+
+
+def _contract(contract: Mapping[str, Any]) -> str:
+    text = f"{contract['convention']}: input {_shape(contract['input'])}"
+    output, state = contract.get("output"), contract.get("state")
+    if output is not None:
+        text += f" -> output {_shape(output)}"
+    text += f", state {_state(state)}" if state is not None else ", no state"
+    capabilities = contract.get("capabilities") or {}
+    if capabilities.get("torch_contract") and contract.get("torch_module"):
+        text += f"; held to torch.nn.{contract['torch_module']}'s contract"
+    return clean(text)
+
+
+def _shape(rule: str) -> str:
+    dimensions = rule.split()
+    return f"({', '.join(dimensions)}{',' if len(dimensions) == 1 else ''})"
+
+
+def _state(state: Any) -> str:
+    """A state structure, as `structure_to_json` writes it, in Python's brackets."""
+    match state:
+        case str():
+            return _shape(state)
+        case {"tuple": items}:
+            inside = ", ".join(_state(item) for item in items)
+            return f"({inside}{',' if len(items) == 1 else ''})"
+        case {"list": items}:
+            return f"[{', '.join(_state(item) for item in items)}]"
+        case {"dict": items}:
+            return "{" + ", ".join(f"{name}: {_state(item)}" for name, item in items.items()) + "}"
+        case _:
+            return "None"
+
+
+def table(results: Iterable[CheckResult], symbols: Mapping[Any, str], width: int) -> Iterator[Line]:
+    """One line a check, by device and code, in columns that fit the width; a check that did not run has its reason."""
+    ordered = in_order(tuple(results))
+    if not ordered:
+        return
+    names = max(5, *(len(result.check) for result in ordered))
+    words = max(8, *(2 + len(WORDS[result.status]) for result in ordered if result.status in RAN))
+    device = ""
+    for result in ordered:
+        if result.device != device:
+            device = result.device
+            head = f"{'code':5}  {'check on ' + device:{names}}  {'status':{words}}  examples      time"
+            yield line((head, "dim"))
+        word = f"{symbols[result.status]} {WORDS[result.status]}"
+        start = (result.code, "code"), f"  {result.check:{names}}  "
+        if result.status in RAN:
+            numbers = f"  {number(result.examples):>8}  {seconds(result.duration_s):>8}"
+            yield line(*start, (f"{word:{words}}", result.status), numbers)
+        else:
+            reason = crop(_reason(result), width - 5 - 2 - names - 2 - len(word) - 2)
+            yield line(*start, (word, result.status), (f": {reason}" if reason else "", "dim"))
+
+
+def row(result: CheckResult) -> Line:
+    """One check on a line of its own, with nothing left out."""
+    start = f"{result.code} {result.check:27} {result.device}  "
+    word = WORDS[result.status]
+    if result.status in RAN:
+        return line(f"{start}{word:8} {counted(result.examples, 'example')}, {seconds(result.duration_s)}")
+    reason = _reason(result)
+    return line(f"{start}{word}{': ' + reason if reason else ''}")
+
+
+def _reason(result: CheckResult) -> str:
+    return one_line(result.reason or result.message)
+
+
+def details(target: TargetResult, width: int) -> Iterator[Line]:
+    """Everything below the table: what is wrong first, then advice, then the counts."""
+    yield from _unusable(target)
+    results = in_order(target.results)
+    many = len({result.device for result in results}) > 1
+    for result in results:
+        if result.status == "error":
+            yield from _broken(result, many)
+        found = [finding for finding in result.findings if finding.status == "failed"]
+        if found or (result.status == "failed" and not result.findings):
+            yield from _violation(result, found, many, width)
+    warned = [(result, finding) for result in results for finding in result.findings if finding.status != "failed"]
+    advice = [(result, finding) for result, finding in warned if not finding.inherited_from_torch]
+    if advice:
+        yield Line()
+        yield line(("Warnings", "warned"), " (legal, worth knowing; --strict fails on them)")
+        yield from _compact(advice, most=0)
+    inherited = [(result, finding) for result, finding in warned if finding.inherited_from_torch]
+    if inherited:
+        yield Line()
+        yield line(("Inherited from torch", "warned"), " (not charged to this module; --strict fails on them)")
+        yield from _compact(inherited, most=2)
+    if target.results:
+        yield Line()
+        yield line(*summary(target))
+        yield from _not_run(results, many)
+
+
+def _unusable(target: TargetResult) -> Iterator[Line]:
+    if target.message:
+        word = (WORDS["error"], "error") if target.status == "error" else ("note", "warned")
+        first, *rest = paragraphs(target.message) or [Line()]
+        yield Line()
+        yield line(word, f"  {first.plain}")
+        yield from (Line(item.spans, 2) for item in rest)
+
+
+def _label(result: CheckResult, many: bool) -> str:
+    return f"{result.code} on {result.device}" if many else result.code
+
+
+def _title(result: CheckResult, word: str, style: str, many: bool, note: str = "") -> Line:
+    where = f" on {result.device}" if many else ""
+    return line((result.code, "code"), f" {result.check}{where}  ", (word, style), f"  {note}" if note else "")
+
+
+def _broken(result: CheckResult, many: bool) -> Iterator[Line]:
+    yield Line()
+    yield _title(result, WORDS["error"], "error", many, "the check itself broke: a bug of rnn_props, please report it")
+    yield from paragraphs(result.reason or result.message, indent=2)
+
+
+def _violation(result: CheckResult, findings: list[Finding], many: bool, width: int) -> Iterator[Line]:
+    yield Line()
+    note = ""
+    if findings:
+        note = _KINDS.get(findings[0].kind, "")
+        note += f" ({findings[0].signal})" if findings[0].signal else ""
+    yield _title(result, WORDS["failed"], "failed", many, note)
+    yield line((result.statement, "dim"), indent=2)
+    if findings:
+        yield from _evidence(findings[0], width)
+    elif result.reason:
+        yield from paragraphs(result.reason, indent=2)
+    if result.hint:
+        yield line(("hint: ", "label"), clean(result.hint), indent=2)
+    if len(findings) > 1:
+        yield line(("also: ", "label"), f"{counted(len(findings) - 1, 'further violation')} of this check", indent=2)
+        yield from (_short(finding, most=0) for finding in findings[1:])
+
+
+def _evidence(finding: Finding, width: int) -> Iterator[Line]:
+    yield from paragraphs(finding.message, "message", indent=2)
+    for label, value in (("expected", finding.expected), ("got", finding.actual)):
+        if value and value not in finding.message:
+            yield line((f"{label}: ", "label"), one_line(value), indent=2)
+    if finding.fault:
+        yield line(("fault: ", "label"), one_line(finding.fault), indent=2)
+    if finding.where:
+        yield line(("at: ", "label"), one_line(finding.where), indent=2)
+    if finding.inherited_from_torch:
+        yield line("torch's own module of the same contract does the same", indent=2)
+    if finding.case_repr:
+        yield line(("case ", "label"), (finding.case_id, "code"), (":", "label"), indent=2)
+        yield from (line((text, "case"), indent=4) for text in wrap_code(clean(finding.case_repr), width - 4))
+
+
+def _compact(pairs: list[tuple[CheckResult, Finding]], *, most: int) -> Iterator[Line]:
+    """Findings under the checks that they belong to, a line or two each."""
+    shown = None
+    for result, finding in pairs:
+        if result is not shown:
+            shown = result
+            yield line((result.code, "code"), f" {result.check}", indent=2)
+        yield _short(finding, most=most)
+
+
+def _short(finding: Finding, *, most: int) -> Line:
+    kind = " ".join(part for part in (finding.kind, finding.signal) if part)
+    text = f" {one_line(finding.message)}" + (f" (at {one_line(finding.where)})" if finding.where else "")
+    label = f"{finding.fault} " if finding.fault else ""
+    end = f" [{finding.case_id}]" if finding.case_id else ""
+    return line((f"{label}{kind}:", "label"), text, (end, "dim"), indent=4, most=most)
+
+
+def summary(target: TargetResult) -> list[tuple[str, str]]:
+    """The counts of a target in one sentence, with nothing left out that did not run."""
+    examples = sum(result.examples for result in target.results)
+    discarded = sum(result.discarded for result in target.results)
+    spent = sum(result.duration_s for result in target.results)
+    text = f"ran {target.ran} of {counted(len(target.results), 'check')}, {counted(examples, 'example')}"
+    text += f" (and {number(discarded)} discarded)" if discarded else ""
+    text += f" in {seconds(target.duration_s)}"
+    # Of the checks' own time, not of the clock's: several run at a time.
+    text += f" ({min(target.time_in_target_s / spent, 1):.0%} inside the module)" if spent > 0 else ""
+    counts = target.counts
+    spans = [(text, "")]
+    for group, separator in (
+        ([status for status in STATUSES if status in RAN], ": "),
+        ([status for status in STATUSES if status not in RAN], "; "),
+    ):
+        for status in group:
+            if status in counts:
+                spans += [(separator, ""), (f"{counts[status]} {WORDS[status].lower()}", status)]
+                separator = ", "
+    return spans
+
+
+def _not_run(results: list[CheckResult], many: bool) -> Iterator[Line]:
+    """Why what did not run did not run: each reason once, with the checks that share it."""
+    for status in STATUSES:
+        if status in RAN or status == "error":
+            continue
+        reasons: dict[str, list[str]] = {}
+        for result in results:
+            if result.status == status:
+                reasons.setdefault(_reason(result), []).append(_label(result, many))
+        if reasons:
+            text = "; ".join(f"{', '.join(codes)} {reason}".rstrip() for reason, codes in reasons.items())
+            yield line((f"{WORDS[status]}: ", status), text, indent=2)

@@ -1,0 +1,38 @@
+"""The module under test: built, called, its results unpacked, torch's global state kept clean."""
+
+from rnn_props.subjects.hygiene import GlobalState, kept_clean
+from rnn_props.subjects.subject import (
+    DTYPES,
+    Factory,
+    Result,
+    Stopwatch,
+    Subject,
+    TargetRaisedError,
+    UnusableResultError,
+    as_builder,
+    expected_shapes,
+)
+from rnn_props.subjects.trees import Tree, clone, cut, join, leaves, map_tree, map_with_rules, select, state_leaves
+
+__all__ = [
+    "DTYPES",
+    "Factory",
+    "GlobalState",
+    "Result",
+    "Stopwatch",
+    "Subject",
+    "TargetRaisedError",
+    "Tree",
+    "UnusableResultError",
+    "as_builder",
+    "clone",
+    "cut",
+    "expected_shapes",
+    "join",
+    "kept_clean",
+    "leaves",
+    "map_tree",
+    "map_with_rules",
+    "select",
+    "state_leaves",
+]

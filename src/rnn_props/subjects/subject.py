@@ -1,0 +1,236 @@
+"""The module under test: built from hyperparameters, called by its convention, results unpacked.
+
+Everything that runs the target's code goes through here. It is timed, what it raises is wrapped (so that it is never
+taken for an error of a check), and torch's global state is put back after it.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rnn_props.contracts import CallRules, Contract, ShapeRule
+from rnn_props.subjects.hygiene import GlobalState, kept_clean
+from rnn_props.subjects.trees import Tree
+
+DTYPES: Mapping[str, torch.dtype] = {
+    name: getattr(torch, name)
+    for name in ("float64", "float32", "float16", "bfloat16", "int64", "int32", "complex64", "bool")
+}
+
+
+class TargetRaisedError(Exception):
+    """The target raised. `error` is what it raised, `doing` what it was asked to do, `where` its own last frame."""
+
+    def __init__(self, error: BaseException, doing: str) -> None:
+        super().__init__(f"{doing} raised {type(error).__name__}: {error}")
+        self.error = error
+        self.doing = doing
+        self.where = _own_frame(error)
+
+
+class UnusableResultError(Exception):
+    """The target returned something that its convention does not know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a call gave: the output (None for a cell) and the state (None for a model)."""
+
+    output: Any
+    state: Tree
+
+
+@dataclass(slots=True)
+class Stopwatch:
+    """Seconds spent inside the target's code."""
+
+    seconds: float = 0.0
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds += time.perf_counter() - started
+
+
+class Factory:
+    """Builds modules of one target."""
+
+    def __init__(self, build: Any, contract: Contract, stopwatch: Stopwatch | None = None) -> None:
+        self.build = as_builder(build)
+        self.contract = contract
+        self.stopwatch = stopwatch or Stopwatch()
+
+    def module(self, hyperparameters: Mapping[str, Any], seed: int) -> nn.Module:
+        """One module, its parameters initialised by its own constructor under the seed.
+
+        Raises:
+            TargetRaisedError: the constructor raised.
+            UnusableResultError: it returned something that is no module.
+        """
+        keywords = {**self.contract.fixed, **hyperparameters}
+        with kept_clean(seed), self.stopwatch.running(), _target(f"building it with {_arguments(keywords)}"):
+            module = self.build(**keywords)
+        if not isinstance(module, nn.Module):
+            raise UnusableResultError(
+                f"calling the target with {_arguments(keywords)} gave {_kind(module)}, which is no torch.nn.Module"
+            )
+        return module
+
+    def changes_while_building(self, hyperparameters: Mapping[str, Any], seed: int) -> list[str]:
+        """What building a module changes of torch's global settings, in words."""
+        with kept_clean(seed), self.stopwatch.running():
+            before = GlobalState.now()
+            with _target("building it"):
+                self.build(**self.contract.fixed, **hyperparameters)
+            return before.changes(GlobalState.now())
+
+    def subject(self, hyperparameters: Mapping[str, Any], seed: int, *, dtype: str, scale: float = 1.0) -> Subject:
+        """One subject in eval mode and the given dtype; `scale` multiplies every parameter."""
+        module = self.module(hyperparameters, seed)
+        with kept_clean(), self.stopwatch.running(), _target(f"moving it to {dtype}"):
+            module = module.to(DTYPES[dtype]).eval()
+        if scale != 1.0:
+            with torch.no_grad():
+                for parameter in module.parameters():
+                    parameter.mul_(scale)
+        return Subject(module, self.contract, hyperparameters, self.stopwatch)
+
+
+class Subject:
+    """One built module and how to call it."""
+
+    def __init__(
+        self, module: nn.Module, contract: Contract, hyperparameters: Mapping[str, Any], stopwatch: Stopwatch
+    ) -> None:
+        self.module = module
+        self.contract = contract
+        self.hyperparameters = hyperparameters
+        self.stopwatch = stopwatch
+        self.global_changes: list[str] = []
+
+    def rules(self, *, batched: bool = True) -> CallRules:
+        return self.contract.rules(self.hyperparameters, batched=batched)
+
+    def call(
+        self,
+        inputs: Any,
+        state: Tree = None,
+        *,
+        grad: bool = False,
+        seed: int = 0,
+        guard: Callable[[], Any] | None = None,
+    ) -> Result:
+        """Call the module by its convention; a state of None is left out.
+
+        Args:
+            inputs: the input, in the layout of the contract's rule.
+            state: the initial state, or None.
+            grad: whether gradients are recorded.
+            seed: of torch's generator during the call (dropout).
+            guard: a context manager to call in, such as `torch.inference_mode`.
+
+        Raises:
+            TargetRaisedError: the module raised.
+            UnusableResultError: it returned something that the convention does not know.
+        """
+        arguments = (inputs,) if state is None else (inputs, state)
+        with kept_clean(seed):
+            torch.set_grad_enabled(grad)
+            context = guard() if guard is not None else None
+            if context is not None:
+                context.__enter__()
+            before = GlobalState.now()
+            try:
+                with self.stopwatch.running(), _target("calling it"):
+                    value = self.module(*arguments)
+            finally:
+                self.global_changes = before.changes(GlobalState.now())
+                before.restore()
+                if context is not None:
+                    context.__exit__(None, None, None)
+        return self.unpack(value)
+
+    def unpack(self, value: Any) -> Result:
+        """The output and the state in what the module returned."""
+        convention = self.contract.convention
+        if convention == "cell":
+            return Result(None, value)
+        if convention == "model":
+            return Result(value[0] if isinstance(value, tuple | list) and value else value, None)
+        if not isinstance(value, tuple | list) or len(value) != 2:
+            raise UnusableResultError(f"the call gave {_kind(value)}; expected a pair (output, state)")
+        return Result(value[0], value[1])
+
+    def parameters_of(self) -> dict[str, Tensor]:
+        return dict(self.module.named_parameters())
+
+
+def as_builder(target: Any) -> Callable[..., Any]:
+    """How the target is built: a class or factory is called; an instance is copied."""
+    if isinstance(target, nn.Module):
+        original = target
+
+        def build(**sizes: Any) -> nn.Module:
+            return copy.deepcopy(original)
+
+        return build
+    if isinstance(target, Contract):
+        if target.build is None:
+            raise UnusableResultError("the contract has no build: give it the class or factory to call")
+        return target.build
+    if callable(target):
+        return target  # type: ignore[no-any-return]
+    raise UnusableResultError(f"it is {_kind(target)}: neither a class, nor a factory, nor a torch.nn.Module")
+
+
+def expected_shapes(rules: Any, sizes: Mapping[str, int]) -> Any:
+    """A structure of rules as a structure of shapes."""
+    if isinstance(rules, ShapeRule):
+        return rules.shape(sizes)
+    if isinstance(rules, Mapping):
+        return {name: expected_shapes(rule, sizes) for name, rule in rules.items()}
+    if rules is None:
+        return None
+    return type(rules)(expected_shapes(rule, sizes) for rule in rules)
+
+
+@contextmanager
+def _target(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        raise TargetRaisedError(error, doing) from error
+
+
+def _arguments(keywords: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in keywords.items()) or "no arguments"
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, tuple | list):
+        return f"a {type(value).__name__} of {len(value)}"
+    return "None" if value is None else f"an object of type {type(value).__name__}"
+
+
+def _own_frame(error: BaseException) -> str:
+    """The innermost frame of the error that is neither torch's nor ours: where the user should look."""
+    own = inspect.getfile(Subject).rpartition("subjects")[0]
+    zoo = f"{own}zoo"
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        torch_frame = "/torch/" in frame.filename
+        if not torch_frame and (not frame.filename.startswith(own) or frame.filename.startswith(zoo)):
+            return f"{frame.filename}:{frame.lineno} in {frame.name}: {frame.line}"
+    return ""
