@@ -2,18 +2,348 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import json
+import keyword
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+import traceback
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from rnn_props import __version__
-from rnn_props.arguments import DEVICES, PROFILES, devices, globs, keyword_arguments
 
 if TYPE_CHECKING:
     from rnn_props.execution.events import Event
+    from rnn_props.reporting.plain import Plain
+    from rnn_props.reporting.terminal import Terminal
+
+PROGRAM = "rnn-props"
+#: By name alone: reading the profiles would import more than `--help` needs. A test holds the two together.
+PROFILES = ("quick", "default", "nightly")
+DEVICES = ("cpu",)
+_INTERRUPTED = 130
+_USAGE = 2
+
+
+class _Commands(click.Group):
+    """A group whose errors are one line each, with the exit statuses that the documentation promises."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        parent: Any = super()
+        if not extra.pop("standalone_mode", True):
+            return parent.main(*args, standalone_mode=False, **extra)
+        sys.exit(_guarded(lambda: parent.main(*args, standalone_mode=False, **extra)))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise _ReaderLeftError from error  # click itself would end with 1, which says that a check failed
+
+
+class _ReaderLeftError(Exception):
+    """What reads stdout is gone."""
+
+
+def _guarded(command: Callable[[], object]) -> int:
+    """Run a command; every way in which it can end has its exit status."""
+    try:
+        status = command()
+        sys.stdout.flush()  # a closed pipe shows here, and not as noise when the interpreter ends
+        return status if isinstance(status, int) else 0
+    except click.ClickException as error:
+        _say("error", error.format_message())
+        return _USAGE
+    except (click.Abort, KeyboardInterrupt):
+        click.echo(f"{PROGRAM}: interrupted", err=True)
+        return _INTERRUPTED
+    except (BrokenPipeError, _ReaderLeftError):
+        _drop_stdout()
+        return 128 + 13  # as a program that SIGPIPE ended
+    except Exception:
+        traceback.print_exc()
+        _say("error", "that is a bug of rnn_props; please report it with the lines above")
+        return _USAGE  # not 1, which says that a check failed
+
+
+def _drop_stdout() -> None:
+    """Whoever read the output has left, such as head: what is still buffered has nowhere to go."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _say(kind: str, text: str) -> None:
+    """One line on stderr; stdout is the report's."""
+    click.echo(f"{PROGRAM}: {kind}: {' '.join(text.split())}", err=True)
+
+
+# -- what options mean -----------------------------------------------------------------------------------------------
+
+
+def _globs(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    parts = tuple(part.strip() for value in values for part in value.split(","))
+    if "" in parts:  # an empty pattern would choose every check, most likely from a variable that is not set
+        raise click.BadParameter("a code, a name or a glob is missing, such as 'RP2*' or 'state.*'")
+    return parts
+
+
+def _arguments(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
+    arguments: dict[str, Any] = {}
+    for text in values:
+        name, equals, value = text.partition("=")
+        name = name.strip()
+        if not equals:
+            raise click.BadParameter(f"'{text}' has no '='; write NAME=VALUE, such as num_layers=2")
+        if not name.isidentifier() or keyword.iskeyword(name):
+            raise click.BadParameter(f"'{name}' is not the name of an argument; write NAME=VALUE, such as num_layers=2")
+        if name in arguments:
+            raise click.BadParameter(f"'{name}' is given twice")
+        arguments[name] = _value(name, value)
+    return arguments
+
+
+def _value(name: str, text: str) -> Any:
+    """A Python literal, or else the text itself."""
+    try:
+        value = ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        literal = {"true": "True", "false": "False", "none": "None", "null": "None"}.get(text.strip().lower())
+        if literal:
+            _say(
+                "note", f"--arg {name}={text} passes the string '{text}'; write {name}={literal} for Python's {literal}"
+            )
+        return text
+    if not _sendable(value):
+        raise click.BadParameter(
+            f"{name}: {type(value).__name__} values cannot be passed on; write a number, a string, True, False, None, "
+            "or a list, tuple or dict of them"
+        )
+    return value
+
+
+def _sendable(value: Any) -> bool:
+    """Whether a value reaches a worker process unharmed."""
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _sendable(item) for key, item in value.items())
+    if isinstance(value, tuple | list):
+        return all(_sendable(item) for item in value)
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def _devices(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    for name in values:
+        if name not in DEVICES:
+            raise click.BadParameter(f"there is no device '{name}'; so far there is only {', '.join(DEVICES)}")
+    return tuple(dict.fromkeys(values))
+
+
+def _json_path(context: click.Context, parameter: click.Parameter, value: str | None) -> Path | None:
+    if value is None:
+        return None
+    if value in ("", "-"):
+        raise click.BadParameter("name a file; the output on stdout is for people")
+    return Path(value)
+
+
+# fmt: off
+_CHECK_OPTIONS = (
+    click.option("--checks", multiple=True, callback=_globs, metavar="GLOB",
+                  help="Run only the checks whose code or name matches, such as RP2* or state.*; repeatable, or with "
+                  "commas.  [default: all]"),
+    click.option("--skip", multiple=True, callback=_globs, metavar="GLOB",
+                  help="Leave these checks out; repeatable, or with commas.  [default: none]"),
+    click.option("--profile", type=click.Choice(PROFILES), default="default", show_default=True,
+                  help="How much is run."),
+    click.option("--max-examples", type=click.IntRange(min=1), metavar="N",
+                  help="The most cases that a check gets.  [default: the profile's]"),
+    click.option("--seed", type=click.IntRange(0, 2**32 - 1), metavar="N",
+                  help="Seed that decides every case; with it, failures of earlier runs are not replayed.  "
+                  "[default: 0; nightly: a new one each time]"),
+    click.option("--jobs", type=click.IntRange(1, 64), metavar="N",
+                  help="Worker processes.  [default: one per core, at most 8]"),
+    click.option("--arg", "arguments", multiple=True, callback=_arguments, metavar="NAME=VALUE",
+                  help="Constructor argument that is held at a value, a Python literal or else a string; repeatable.  "
+                  "[default: none]"),
+    click.option("--device", "devices", multiple=True, callback=_devices, metavar="NAME", default=("cpu",),
+                  help="Device to run on; repeatable. So far there is only cpu.  [default: cpu]"),
+    click.option("--strict", is_flag=True,
+                  help="Warnings, and what is inherited from torch, are failures.  [default: off]"),
+    click.option("--json", "json_path", callback=_json_path, metavar="FILE",
+                  help="Write the report to a file as JSON.  [default: none]"),
+    click.option("--no-color", is_flag=True,
+                  help="No colours; the variable NO_COLOR does the same.  [default: off]"),
+)
+# fmt: on
+
+
+def _with_options(command: Callable[..., int]) -> Callable[..., int]:
+    for option in reversed(_CHECK_OPTIONS):  # as decorators are applied, so that the help keeps the order
+        command = option(command)
+    return command
+
+
+# -- commands --------------------------------------------------------------------------------------------------------
+
+
+@click.group(
+    cls=_Commands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name=PROGRAM, message="%(prog)s %(version)s")
+@click.pass_context
+def cli(context: click.Context) -> int:
+    """Property-based checks for recurrent PyTorch modules."""
+    if context.invoked_subcommand is not None:
+        return 0
+    click.echo(context.get_help(), err=True)
+    return _USAGE
+
+
+@cli.command()
+@click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
+@_with_options
+def check(targets: tuple[str, ...], json_path: Path | None, no_color: bool, **options: Any) -> int:
+    """Check modules: TARGET is package.module:attribute or path/to/file.py:attribute.
+
+    Exit status: 0 nothing failed; 1 a check failed; 2 wrong usage, a target that can't be used, or an error of
+    rnn_props; 3 nothing ran; 130 interrupted.
+    """
+    from rnn_props.reporting import UnwritableError, ensure_writable
+
+    unique = tuple(dict.fromkeys(targets))
+    for name in unique:
+        if targets.count(name) > 1:
+            _say("note", f"{name} is named {targets.count(name)} times; it is checked once")
+    if json_path is not None:
+        try:
+            ensure_writable(json_path)
+        except UnwritableError as error:
+            raise click.UsageError(f"--json: {error}") from None
+
+    from rnn_props.api import Options
+
+    return _run(unique, Options(**options), json_path, no_color)
+
+
+def _run(targets: tuple[str, ...], options: Any, json_path: Path | None, no_color: bool) -> int:
+    from rnn_props import api
+    from rnn_props.execution.events import RunFinished
+    from rnn_props.reporting import ReportBuilder, UnwritableError, environment, write_json
+
+    surroundings = environment()
+    builder = ReportBuilder(surroundings, strict=options.strict)
+    screen = _screen(surroundings, no_color)
+
+    def listener(event: Event) -> None:
+        nonlocal screen
+        builder(event)
+        try:
+            if screen is not None:
+                screen(event)
+        except BrokenPipeError:
+            if json_path is None:
+                raise
+            screen = None  # nobody reads along any more, but the file is still wanted
+            _drop_stdout()
+
+    with contextlib.ExitStack() as stack:
+        if screen is not None:
+            stack.callback(screen.close)
+        began = time.monotonic()
+        try:
+            api.run(targets, options, listener)
+        except ValueError as error:
+            if builder.started:
+                raise
+            raise click.UsageError(str(error)) from None
+        except KeyboardInterrupt:  # outside of what api.run guards: before its workers run, or after
+            if not builder.ended:
+                listener(RunFinished(time.monotonic() - began, interrupted=True))
+    report = builder.report()
+    if json_path is not None:
+        try:
+            write_json(report, json_path)
+        except UnwritableError as error:
+            _say("error", str(error))
+            return report.exit_status or _USAGE
+    return report.exit_status
+
+
+def _screen(environment: Mapping[str, Any], no_color: bool) -> Terminal | Plain | None:
+    """What shows the run: a live terminal where there is one, else plain lines."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")  # a message may have characters that the terminal has not
+    if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
+        from rich.console import Console
+
+        from rnn_props.reporting.terminal import Terminal
+
+        plain = no_color or os.environ.get("NO_COLOR")
+        return Terminal(Console(color_system=None if plain else "auto", highlight=False), environment)
+    from rnn_props.reporting.plain import Plain
+
+    def write(text: str) -> None:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+
+    return Plain(write, environment)
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Print them as JSON.  [default: off]")
+def checks(as_json: bool) -> None:
+    """List all checks: code, name and what they hold."""
+    from rnn_props.checks import all_checks
+
+    if as_json:
+        rows = [
+            {"code": item.code, "check": item.name, "statement": item.statement, "hint": item.hint,
+             "advice": item.advice, "after": list(item.after)}
+            for item in all_checks()
+        ]  # fmt: skip
+        click.echo(json.dumps(rows, indent=2))
+        return
+    for item in all_checks():
+        click.echo(f"{item.code}  {item.name}")
+        click.echo(click.wrap_text(item.statement, width=_width(), initial_indent=" " * 7, subsequent_indent=" " * 7))
+
+
+def _width() -> int:
+    import shutil
+
+    return min(shutil.get_terminal_size().columns, 120)
+
+
+@cli.command()
+def doctor() -> int:
+    """Show the environment, and whether worker processes start and do their work."""
+    from rnn_props import api
+    from rnn_props.reporting import environment
+
+    rows = [("rnn_props", __version__, True)]
+    rows += [(name, _shown(value), True) for name, value in environment().items()]
+    rows += api.doctor()
+    width = max(len(name) for name, _, _ in rows)
+    for name, text, fine in rows:
+        click.echo(f"{'ok   ' if fine else 'WRONG'}  {name:{width}}  {text}")
+    wrong = [name for name, _, fine in rows if not fine]
+    click.echo(f"wrong: {', '.join(wrong)}" if wrong else "everything is fine")
+    return 1 if wrong else 0
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value is None else str(value)
+
+
+def main() -> None:
+    """The console entry."""
+    cli.main(prog_name=PROGRAM)

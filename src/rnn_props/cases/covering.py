@@ -53,7 +53,7 @@ def _covered(space: Space, name: str) -> list[Any]:
     values = list(space.dimensions[name])
     if name in _SPREAD:
         spread = [value for value in _SPREAD[name] if value in values]
-        values = spread or values
+        values = spread if len(spread) > 1 else values
     elif name.startswith("hp:") and len(values) > _MOST_VALUES:
         values = [values[1], values[0], values[len(values) // 2], values[-1]]
     return values[: max(_MOST_VALUES, 6)]

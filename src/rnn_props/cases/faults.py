@@ -121,6 +121,11 @@ def _batch_first(leaf: Tensor, rule: ShapeRule) -> Tensor:
     return leaf.transpose(0, axis).contiguous() if axis else leaf
 
 
+def _unbatched(leaf: Tensor, rule: ShapeRule) -> Tensor:
+    axis = rule.axis("B")
+    return leaf if axis is None else leaf.select(axis, 0)
+
+
 def _other_float(leaf: Tensor, rule: ShapeRule) -> Tensor:
     return leaf.to(torch.float64 if leaf.dtype != torch.float64 else torch.float32)
 
@@ -149,14 +154,23 @@ _LEAF: Mapping[str, Callable[[Tensor, ShapeRule], Tensor]] = {
     "state.hidden_one": lambda leaf, rule: leaf[..., :1],
     "state.rank_less": lambda leaf, rule: leaf[0],
     "state.rank_more": lambda leaf, rule: leaf.unsqueeze(0),
+    "state.unbatched": _unbatched,
     "state.dtype": _other_float,
 }
+
+
+def _stacked(state: Tree) -> Tree:
+    """The members in one tensor; with sizes of their own they are joined along the last axis."""
+    shapes = {tuple(member.shape) for member in state}
+    return torch.stack(list(state)) if len(shapes) == 1 else torch.cat(list(state), -1)
+
 
 _WHOLE_STATE: Mapping[str, Callable[[Tree], Tree]] = {
     "state.missing_member": lambda state: state[:1],
     "state.extra_member": lambda state: (*state, state[0]),
     "state.swapped_members": lambda state: tuple(reversed(state)),
     "state.first_member_alone": lambda state: state[0],
+    "state.stacked": _stacked,
     "state.wrapped": lambda state: (state, state),
 }
 

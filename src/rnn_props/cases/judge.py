@@ -146,7 +146,7 @@ def _judge_leaf_tree(
         return _judge_leaf(given, rules, sizes, contract, dtype, name)
     if isinstance(rules, tuple | list):
         if isinstance(given, Tensor):
-            if given.dim() > 0 and given.shape[0] == len(rules):
+            if given.dim() > 0 and given.shape[0] == len(rules) and not contract.capabilities.torch_contract:
                 return Verdict("unspecified", f"{name} is one tensor that unpacks into {len(rules)}")
             return Verdict("invalid", f"{name} is one tensor, not a {type(rules).__name__} of {len(rules)}")
         if not isinstance(given, tuple | list) or len(given) != len(rules):

@@ -33,6 +33,7 @@ class Check:
         after: the checks that it rests on; if one of them fails, this one is blocked.
         share: the part of the profile's examples that it gets (for checks with costly cases).
         advice: it never fails, only warns.
+        each_fault: every kind of fault that it finds is a finding of its own.
     """
 
     code: str
@@ -46,6 +47,7 @@ class Check:
     after: tuple[str, ...] = BASICS
     share: float = 1.0
     advice: bool = False
+    each_fault: bool = False
 
     @property
     def family(self) -> str:
@@ -66,6 +68,7 @@ def check(
     after: tuple[str, ...] = BASICS,
     share: float = 1.0,
     advice: bool = False,
+    each_fault: bool = False,
 ) -> Callable[[Callable[[Trial], None]], Callable[[Trial], None]]:
     """Register a function as a check; its docstring is the statement.
 
@@ -95,6 +98,7 @@ def check(
             after=tuple(other for other in after if other != code),
             share=share,
             advice=advice,
+            each_fault=each_fault,
         )
         return function
 

@@ -41,6 +41,7 @@ def _must_reject(t: Trial) -> None:
     "reject.input",
     needs=Needs(faults="input", batches=(2, 3, 4), lengths=(2, 3, 4)),
     after=_AFTER,
+    each_fault=True,
     hint="Compare the input's number of dimensions, its last dimension and its dtype with what the module was built "
     "for, and raise a ValueError that has both.",
 )
@@ -55,6 +56,7 @@ def reject_input(t: Trial) -> None:
     when=when.has_state,
     needs=Needs(faults="state", states=("random",), batches=(2, 3, 4), lengths=(2, 3, 4)),
     after=_AFTER,
+    each_fault=True,
     hint="Compare every leaf of the given state with its rule before using it. A state of batch 1 broadcasts "
     "silently: every row then goes on from the same memory.",
 )
@@ -74,6 +76,7 @@ def _has_constructor(contract: Any) -> str | None:
     needs=Needs(faults="hyperparameters", batches=(2,), lengths=(3,), states=("none", "random")),
     after=_AFTER,
     share=0.5,
+    each_fault=True,
     hint="Check the constructor's arguments where they come in: sizes are integers of at least 1, probabilities are "
     "in [0, 1], flags are bools.",
 )
@@ -85,7 +88,7 @@ def reject_hyperparameters(t: Trial) -> None:
 @check(
     "RP404",
     "reject.clean",
-    needs=Needs(faults="call", batches=(2, 3, 4), lengths=(2, 3, 4), states=("random", "none")),
+    needs=Needs(faults="call", batches=(2, 3, 4), lengths=(2, 3, 4), states=("random", "none"), picks=1),
     after=(*_AFTER, "RP501", "RP206", "RP207"),
     hint="Check everything before changing anything: a rejected call must not leave a state, a cache or an argument "
     "half written.",
@@ -93,8 +96,11 @@ def reject_hyperparameters(t: Trial) -> None:
 def reject_clean(t: Trial) -> None:
     """After a rejected call the arguments are untouched, and the module gives the results that it gave before."""
     t.verdict()
-    before = t.call()
-    before = Result(clone(before.output), clone(before.state))
+    # The call that comes first after the rejected one is the one that shows what was left behind.
+    states = [t.state]
+    if t.carries_state and t.contract.capabilities.optional_state and t.state is not None:
+        states = [t.state, None] if t.pick(0, 2) else [None, t.state]
+    before = [_kept(t.call(state=state)) for state in states]
     given = [clone(t.faulty.input), clone(t.faulty.state)]
     outcome = t.attempt(t.subject)
     if outcome.kind == "accepted":
@@ -103,7 +109,12 @@ def reject_clean(t: Trial) -> None:
         gap = difference(now, was, what)
         if gap is not None:
             t.fail(f"the rejected call changed the caller's {gap.message}", expected=gap.expected, actual=gap.actual)
-    t.same_result(t.call(), before, "the valid call after the rejected one")
+    for state, expected in zip(states, before, strict=True):
+        t.same_result(t.call(state=state), expected, "the valid call after the rejected one")
+
+
+def _kept(result: Result) -> Result:
+    return Result(clone(result.output), clone(result.state))
 
 
 @check(
@@ -155,6 +166,7 @@ def _pairs(one: Any, two: Any) -> list[tuple[Tensor, Tensor]]:
     "reject.crash",
     needs=Needs(faults="any", batched=None, batches=(2, 3, 4), lengths=(2, 3), states=("random",)),
     after=(),
+    each_fault=True,
     hint="A kernel was reached with sizes that do not fit. Check shapes in Python before calling it: a crash takes the "
     "user's process and all its work with it.",
 )

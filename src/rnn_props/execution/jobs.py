@@ -25,7 +25,7 @@ BATCH = 16
 #: The most distinct findings of one check that are shrunk and shown.
 MOST_FINDINGS = 12
 #: Candidates for a case that hangs, each of which costs a time limit.
-_HANG_SHRINKS = 4
+_HANG_SHRINKS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ class _Tally:
     discarded: int = 0
     in_target: float = 0.0
     seconds: float = 0.0
-    unfinished: bool = False
+    stopped: str = ""
 
     def add(self, outcomes: Iterable[Outcome], *, counted: bool = True) -> None:
         for outcome in outcomes:
@@ -168,7 +168,6 @@ class CheckJob:
         if not queue:
             return self._result("not_applicable", (), 0, reason="no case of its contract meets what the check needs")
         findings: dict[tuple[str, bool], tuple[Case, Outcome]] = {}
-        settled: set[str] = set()
         errors: list[Outcome] = []
         fatal: list[Outcome] = []
         while queue and not errors:
@@ -179,19 +178,22 @@ class CheckJob:
             last, case = outcomes[-1], batch[len(outcomes) - 1]
             if not last.bad:
                 if self.tally.seconds > self.profile.check_limit_s and queue:
-                    self.tally.unfinished = True
+                    self.tally.stopped = f"stopped after {self.profile.check_limit_s:g} s: the target is slow"
                     break
                 continue
             if last.kind == "error":
                 errors.append(last)
                 continue
-            key = "" if case.fault is None else case.fault.key
+            key = case.fault.key if case.fault is not None and check.each_fault else ""
             if last.fatal:
+                if last.kind == "hung":
+                    queue = []  # each further one would cost the whole time limit
+                    self.tally.stopped = "stopped at a call that hangs"
                 if check.needs.faults and check.code != "RP408":
+                    # RP408 holds it against the target; here it would only cost more workers.
                     self.tally.examples -= 1
                     self.tally.discarded += 1
-                    settled.add(key)  # RP408 holds it against the target; here it would only cost more workers
-                    queue = [other for other in queue if other.fault is None or other.fault.key != key]
+                    queue = [other for other in queue if other.fault != case.fault]
                     continue
                 confirmed = yield from self._confirmed(case, last)
                 if confirmed is None:
@@ -200,12 +202,11 @@ class CheckJob:
                 last = confirmed
             inherited = yield from self._inherited(case, last)
             findings.setdefault((key, inherited), (case, last))
-            if not check.needs.faults:
-                if not inherited or len(findings) > 3:
+            if not check.each_fault:
+                if not inherited or self.is_torch:
                     break
                 continue
             if not inherited or self.is_torch:
-                settled.add(key)
                 queue = [other for other in queue if other.fault is None or other.fault.key != key]
         if errors:
             return self._result("error", (), replayed, reason=f"{errors[0].message}\n{errors[0].where}".strip())
@@ -317,8 +318,6 @@ class CheckJob:
         )
 
     def _result(self, status: Status, findings: tuple[Finding, ...], replayed: int, reason: str = "") -> CheckResult:
-        if self.tally.unfinished:
-            reason = reason or f"stopped after {self.profile.check_limit_s:g} s: the target is slow"
         return CheckResult(
             code=self.check.code,
             check=self.check.name,
@@ -329,7 +328,7 @@ class CheckJob:
             replayed=replayed,
             duration_s=self.tally.seconds,
             time_in_target_s=self.tally.in_target,
-            reason=reason,
+            reason=reason or self.tally.stopped,
             hint=self.check.hint if findings else "",
             findings=findings,
         )

@@ -14,7 +14,7 @@ class Profile:
         random: how many cases Hypothesis draws after them.
         bases: from how many valid cases the faults of a fault check are made.
         shrinks: the most candidates that are tried for one failure.
-        time_limit_s: for one case in a worker, after which it counts as hung.
+        time_limit_s: for one case in a worker, after which it counts as hung; a target that was slow to probe gets more.
         check_limit_s: for all cases of one check; what is left is not run, and the count says so.
         fresh_seed: whether a run without `--seed` takes a new seed each time.
     """
@@ -32,8 +32,8 @@ class Profile:
 PROFILES: dict[str, Profile] = {
     profile.name: profile
     for profile in (
-        Profile("quick", covering=14, random=6, bases=4, shrinks=60, time_limit_s=20, check_limit_s=20),
-        Profile("default", covering=60, random=40, bases=12, shrinks=150, time_limit_s=20, check_limit_s=60),
+        Profile("quick", covering=14, random=6, bases=4, shrinks=60, time_limit_s=10, check_limit_s=20),
+        Profile("default", covering=60, random=40, bases=12, shrinks=150, time_limit_s=10, check_limit_s=60),
         Profile(
             "nightly",
             covering=400,

@@ -33,6 +33,8 @@ from rnn_props.execution.profiles import Profile
 _DESCRIBE_LIMIT = 120.0
 #: Statuses of a check on which others can rest.
 _SOUND = frozenset({"passed", "warned", "not_applicable", "skipped", "expected_failure"})
+#: Seconds that a case may take longer for each second that the few calls of probing took.
+_PATIENCE = 5.0
 _PROGRESS_EVERY = 0.1
 
 
@@ -108,8 +110,10 @@ class Runner:
         """
         nursery = self.pool.open_target(target, _DESCRIBE_LIMIT)
         try:
+            started = time.monotonic()
             contract = self._describe(nursery)
-            return TargetSession(self, target, nursery, contract)
+            patience = _PATIENCE * (time.monotonic() - started)
+            return TargetSession(self, target, nursery, contract, patience)
         except BaseException:
             self.pool.close_target(nursery)
             raise
@@ -168,7 +172,8 @@ class _Slot:
 class TargetSession:
     """One target, imported: its contract, its jobs and its workers."""
 
-    def __init__(self, runner: Runner, target: str, nursery: Nursery, contract: Contract) -> None:
+    def __init__(self, runner: Runner, target: str, nursery: Nursery, contract: Contract, patience: float) -> None:
+        self._patience = patience
         self.contract = contract
         self.results: dict[str, CheckResult] = {}
         self.peak_memory_mb = 0.0
@@ -314,7 +319,11 @@ class TargetSession:
             self._read(key.data)
         now = time.monotonic()
         for slot in self._slots:
-            if slot.batch is not None and slot.worker is not None and now - slot.since > slot.batch.time_limit_s:
+            if (
+                slot.batch is not None
+                and slot.worker is not None
+                and now - slot.since > slot.batch.time_limit_s + self._patience
+            ):
                 seconds = now - slot.since
                 self._retire(slot)
                 self._lost(slot, Outcome("hung", signal="SIGKILL", seconds=seconds))

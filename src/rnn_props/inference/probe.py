@@ -79,7 +79,7 @@ class Probe:
         for state in states:
             try:
                 subject = self._factory.subject(sizes, 0, dtype="float32")
-                value = subject.call(inputs, state)
+                value = subject.call_raw(inputs, state)
             except (TargetRaisedError, UnusableResultError):
                 continue
             kind = _kind_of(value, inputs)
@@ -105,8 +105,7 @@ class Probe:
             self._call(subject, self._inputs())
         except (TargetRaisedError, UnusableResultError) as error:
             if self._contract.state is not None and isinstance(error, TargetRaisedError):
-                subject = self._with_state(hyperparameters, error)
-                return subject
+                return self._with_state(hyperparameters, error)
             raise ProbeError(_unusable(error)) from error
         return subject
 

@@ -13,7 +13,32 @@ from rnn_props.contracts import ROLE_NAMES
 
 #: Names that people give to the state parameter of forward.
 STATE_NAMES = frozenset(
-    ["hx", "h0", "h_0", "c0", "c_0", "hidden", "hiddens", "hidden_state", "hidden_states", "state", "states", "init_state", "init_states", "initial_state", "initial_states", "state_init", "prev_hidden", "prev_state", "prev_states", "rnn_states", "recurrent_state", "h_prev", "hc", "h"]
+    [
+        "hx",
+        "h0",
+        "h_0",
+        "c0",
+        "c_0",
+        "hidden",
+        "hiddens",
+        "hidden_state",
+        "hidden_states",
+        "state",
+        "states",
+        "init_state",
+        "init_states",
+        "initial_state",
+        "initial_states",
+        "state_init",
+        "prev_hidden",
+        "prev_state",
+        "prev_states",
+        "rnn_states",
+        "recurrent_state",
+        "h_prev",
+        "hc",
+        "h",
+    ]
 )
 
 #: The constructors of torch.nn's recurrent modules, which only have *args in their signature.

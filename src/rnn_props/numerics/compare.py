@@ -96,10 +96,19 @@ def _leaf_difference(actual: Tensor, expected: Tensor, what: str, rule: ShapeRul
     size = float(gap.max())
     if size == 0.0:
         return None
-    place = [int(index) for index in torch.unravel_index(gap.argmax(), gap.shape)]
+    place = _indices(int(gap.argmax()), tuple(gap.shape))
     got, wanted = float(one[tuple(place)]), float(two[tuple(place)])
     message = f"{what}{_place(place, rule)}: expected {wanted:.9g}, got {got:.9g}"
     return Difference(message, f"{wanted:.9g}", f"{got:.9g}", size)
+
+
+def _indices(flat: int, shape: tuple[int, ...]) -> list[int]:
+    """The indices of an element by its number (torch.unravel_index takes a second at its first call)."""
+    place: list[int] = []
+    for size in reversed(shape):
+        flat, index = divmod(flat, size)
+        place.append(index)
+    return place[::-1]
 
 
 def _place(place: list[int], rule: ShapeRule | None) -> str:

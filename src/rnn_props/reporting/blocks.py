@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from rnn_props.execution.outcomes import RAN, STATUSES, CheckResult, Finding, TargetResult
+from rnn_props.execution.outcomes import RAN, STATUSES, CheckResult, Finding, Status, TargetResult
 from rnn_props.reporting.report import in_order
 from rnn_props.reporting.text import (
     WORDS,
@@ -22,8 +22,8 @@ from rnn_props.reporting.text import (
 )
 
 #: Symbols of the statuses, and what stands for them where the output's encoding has no such characters.
-SYMBOLS = dict(zip(STATUSES, "✓✗!EX○·-", strict=True))
-ASCII_SYMBOLS = dict(zip(STATUSES, "+x!EXo.-", strict=True))
+SYMBOLS = dict(zip(STATUSES, "✓✗!Ex○·-", strict=True))
+ASCII_SYMBOLS = dict(zip(STATUSES, "+X!Exo.-", strict=True))
 
 #: What a finding's kind adds to "it failed". The plain case adds nothing.
 _KINDS: Mapping[str, str] = {
@@ -80,7 +80,7 @@ def table(results: Iterable[CheckResult], symbols: Mapping[Any, str], width: int
     if not ordered:
         return
     names = max(5, *(len(result.check) for result in ordered))
-    words = max(8, *(2 + len(WORDS[result.status]) for result in ordered if result.status in RAN))
+    words = max(8, *(2 + len(WORDS[result.status]) * (result.status in RAN) for result in ordered))
     device = ""
     for result in ordered:
         if result.device != device:
@@ -111,8 +111,11 @@ def _reason(result: CheckResult) -> str:
     return one_line(result.reason or result.message)
 
 
-def details(target: TargetResult, width: int) -> Iterator[Line]:
-    """Everything below the table: what is wrong first, then advice, then the counts."""
+def details(target: TargetResult, width: int, missing: int = 0) -> Iterator[Line]:
+    """Everything below the table: what is wrong first, then advice, then the counts.
+
+    `missing` is the number of checks that an interrupt left without a result.
+    """
     yield from _unusable(target)
     results = in_order(target.results)
     many = len({result.device for result in results}) > 1
@@ -135,7 +138,7 @@ def details(target: TargetResult, width: int) -> Iterator[Line]:
         yield from _compact(inherited, most=2)
     if target.results:
         yield Line()
-        yield line(*summary(target))
+        yield line(*summary(target, missing))
         yield from _not_run(results, many)
 
 
@@ -170,11 +173,11 @@ def _violation(result: CheckResult, findings: list[Finding], many: bool, width: 
         note = _KINDS.get(findings[0].kind, "")
         note += f" ({findings[0].signal})" if findings[0].signal else ""
     yield _title(result, WORDS["failed"], "failed", many, note)
-    yield line((result.statement, "dim"), indent=2)
     if findings:
         yield from _evidence(findings[0], width)
     elif result.reason:
         yield from paragraphs(result.reason, indent=2)
+    yield line(("rule: ", "label"), result.statement, indent=2)
     if result.hint:
         yield line(("hint: ", "label"), clean(result.hint), indent=2)
     if len(findings) > 1:
@@ -211,43 +214,44 @@ def _compact(pairs: list[tuple[CheckResult, Finding]], *, most: int) -> Iterator
 def _short(finding: Finding, *, most: int) -> Line:
     kind = " ".join(part for part in (finding.kind, finding.signal) if part)
     text = f" {one_line(finding.message)}" + (f" (at {one_line(finding.where)})" if finding.where else "")
-    label = f"{finding.fault} " if finding.fault else ""
-    end = f" [{finding.case_id}]" if finding.case_id else ""
-    return line((f"{label}{kind}:", "label"), text, (end, "dim"), indent=4, most=most)
+    label = f"{one_line(finding.fault)} " if finding.fault else ""
+    case = f" [{finding.case_id}]" if finding.case_id else ""
+    return line((f"{label}{kind}", "label"), (case, "code"), ":", text, indent=4, most=most)
 
 
-def summary(target: TargetResult) -> list[tuple[str, str]]:
-    """The counts of a target in one sentence, with nothing left out that did not run."""
+def summary(target: TargetResult, missing: int = 0) -> list[tuple[str, str]]:
+    """The counts of a target in one sentence, with what they cost."""
     examples = sum(result.examples for result in target.results)
     discarded = sum(result.discarded for result in target.results)
     spent = sum(result.duration_s for result in target.results)
-    text = f"ran {target.ran} of {counted(len(target.results), 'check')}, {counted(examples, 'example')}"
+    text = f"ran {target.ran} of {counted(len(target.results) + missing, 'check')}, {counted(examples, 'example')}"
     text += f" (and {number(discarded)} discarded)" if discarded else ""
     text += f" in {seconds(target.duration_s)}"
     # Of the checks' own time, not of the clock's: several run at a time.
     text += f" ({min(target.time_in_target_s / spent, 1):.0%} inside the module)" if spent > 0 else ""
-    counts = target.counts
-    spans = [(text, "")]
-    for group, separator in (
-        ([status for status in STATUSES if status in RAN], ": "),
-        ([status for status in STATUSES if status not in RAN], "; "),
-    ):
-        for status in group:
-            if status in counts:
-                spans += [(separator, ""), (f"{counts[status]} {WORDS[status].lower()}", status)]
+    return [(text, ""), *counts(target, missing)]
+
+
+def counts(target: TargetResult, missing: int = 0) -> list[tuple[str, str]]:
+    """How many checks ended with each status; what did not run comes after a semicolon, and is never left out."""
+    spans: list[tuple[str, str]] = []
+    for separator, of_ran in ((": ", True), ("; ", False)):
+        for status in STATUSES:
+            if (status in RAN) is of_ran and status in target.counts:
+                spans += [(separator, ""), (f"{target.counts[status]} {WORDS[status].lower()}", status)]
                 separator = ", "
+    if missing:
+        spans.append((f"{separator}{missing} not reached", ""))
     return spans
 
 
 def _not_run(results: list[CheckResult], many: bool) -> Iterator[Line]:
     """Why what did not run did not run: each reason once, with the checks that share it."""
+    groups: dict[tuple[Status, str], list[str]] = {}
     for status in STATUSES:
-        if status in RAN or status == "error":
-            continue
-        reasons: dict[str, list[str]] = {}
         for result in results:
-            if result.status == status:
-                reasons.setdefault(_reason(result), []).append(_label(result, many))
-        if reasons:
-            text = "; ".join(f"{', '.join(codes)} {reason}".rstrip() for reason, codes in reasons.items())
-            yield line((f"{WORDS[status]}: ", status), text, indent=2)
+            if result.status == status and status not in RAN and status != "error":
+                groups.setdefault((status, _reason(result)), []).append(_label(result, many))
+    for (status, reason), codes in groups.items():
+        why = f" ({reason})" if reason else ""
+        yield line((f"{WORDS[status]}{why}: ", status), ", ".join(codes), indent=2)

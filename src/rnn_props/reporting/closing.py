@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rnn_props.execution.events import RunFinished, RunStarted
-from rnn_props.execution.outcomes import STATUSES, TargetResult
-from rnn_props.reporting.blocks import summary
+from rnn_props.execution.outcomes import STATUSES
+from rnn_props.reporting.blocks import counts
+from rnn_props.reporting.report import Collector
 from rnn_props.reporting.text import WORDS, Line, clean, counted, line, seconds
 
 
@@ -26,8 +27,9 @@ def opening_line(event: RunStarted, version: str, environment: Mapping[str, Any]
     return line((clean(text), "dim"))
 
 
-def closing_lines(event: RunFinished, targets: tuple[TargetResult, ...]) -> Iterator[Line]:
+def closing_lines(event: RunFinished, collector: Collector) -> Iterator[Line]:
     """The targets side by side, where there are several, and whether the run came to its end."""
+    targets = collector.results()
     if len(targets) > 1:
         yield Line()
         found = [target.status for target in targets]
@@ -35,7 +37,10 @@ def closing_lines(event: RunFinished, targets: tuple[TargetResult, ...]) -> Iter
         yield line((f"{counted(len(targets), 'target')} in {seconds(event.duration_s)}: {statuses}", "title"))
         words = max(len(WORDS[status]) for status in found)
         for target in targets:
-            said = summary(target) if target.results else [(clean(target.message.partition("\n")[0]), "")]
+            missing = collector.missing(target.target)
+            ran = (f"ran {target.ran} of {len(target.results) + missing}", "")
+            why = (clean(target.message.partition("\n")[0]), "")
+            said = [ran, *counts(target, missing)] if target.results else [why]
             name = clean(target.target)
             yield line((f"{WORDS[target.status]:{words}}", target.status), "  ", (name, "code"), "  ", *said, indent=2)
     if event.interrupted:

@@ -23,18 +23,19 @@ def ensure_writable(path: Path) -> None:
     Raises:
         UnwritableError: it can't.
     """
-    if path.is_dir():
-        raise UnwritableError(f"cannot write {path}: it is a folder; name a file in it")
-    if not path.parent.is_dir():
-        raise UnwritableError(f"cannot write {path}: there is no folder {path.parent}")
-    if path.exists() and not path.is_file():
-        return  # a device or a pipe: opening it can block, or end what waits at the other side
-    existed = os.path.lexists(path)
     try:
+        if path.is_dir():
+            raise UnwritableError(f"cannot write {path}: it is a folder; name a file in it")
+        if not path.parent.is_dir():
+            raise UnwritableError(f"cannot write {path}: there is no folder {path.parent}")
+        if path.exists() and not path.is_file():
+            return  # a device or a pipe: opening it can block, or end what waits at the other side
+        created = Path(os.path.realpath(path))
+        existed = created.exists()
         with path.open("ab"):
             pass
         if not existed:
-            path.unlink()
+            created.unlink()  # where a symbolic link led to nothing, what it leads to
     except OSError as error:
         raise UnwritableError(f"cannot write {path}: {error.strerror or error}") from error
 

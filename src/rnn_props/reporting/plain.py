@@ -57,7 +57,7 @@ class Plain:
                 if event.interrupted:
                     for target in self._collector.unfinished():
                         self._finish(target)
-                self._print(closing_lines(event, self._collector.results()))
+                self._print(closing_lines(event, self._collector))
             case _:
                 pass
 
@@ -66,7 +66,7 @@ class Plain:
 
     def _finish(self, target: TargetResult) -> None:
         self._turn_to(target.target)
-        self._print(details(target, _CODE_WIDTH))
+        self._print(details(target, _CODE_WIDTH, self._collector.missing(target.target)))
 
     def _turn_to(self, target: str) -> None:
         """Say whose lines follow, where that is not plain: targets may run side by side."""

@@ -166,6 +166,7 @@ class Collector:
         self._names: tuple[str, ...] = ()
         self._started: dict[str, float] = {}
         self._contracts: dict[str, Mapping[str, Any]] = {}
+        self._chosen: dict[str, int] = {}
         self._checks: dict[str, list[CheckResult]] = {}
         self._finished: dict[str, TargetResult] = {}
 
@@ -175,8 +176,9 @@ class Collector:
                 self._names = targets
             case TargetStarted(target=target):
                 self._started[target] = time.monotonic()
-            case ContractSettled(target=target, contract=contract):
+            case ContractSettled(target=target, contract=contract, checks=checks):
                 self._contracts[target] = contract
+                self._chosen[target] = checks
             case CheckFinished(target=target, result=result):
                 self._checks.setdefault(target, []).append(result)
             case TargetFinished(result=finished):
@@ -192,16 +194,27 @@ class Collector:
         """What is known of every target, in the order of the command line."""
         return tuple(self._finished.get(name) or self._partial(name) for name in self._all_names())
 
+    def missing(self, name: str) -> int:
+        """How many checks of a target have no result because the run did not come that far."""
+        if name in self._finished:
+            return 0
+        return max(self._chosen.get(name, 0) - len(self._checks.get(name, ())), 0)
+
     def _all_names(self) -> list[str]:
         return list(dict.fromkeys((*self._names, *self._started, *self._finished)))
 
     def _partial(self, name: str) -> TargetResult:
         results = tuple(self._checks.get(name, ()))
-        started = self._started.get(name)
+        started, missing = self._started.get(name), self.missing(name)
+        status = target_status(results)
+        message = "not started" if started is None else "interrupted before its contract was known"
+        if name in self._contracts:
+            message = f"interrupted: {missing} of its {self._chosen[name]} checks have no result"
         return TargetResult(
             target=name,
-            status=target_status(results),
-            message="not started" if started is None else "interrupted before all its checks were run",
+            # Nothing wrong so far is not yet passed.
+            status="skipped" if status == "passed" else status,
+            message=message,
             contract=self._contracts.get(name),
             results=results,
             duration_s=0.0 if started is None else time.monotonic() - started,
@@ -234,6 +247,11 @@ class ReportBuilder:
     def started(self) -> bool:
         """Whether the run has begun."""
         return self._run is not None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run has come to its end, or was interrupted."""
+        return self._end is not None
 
     def report(self) -> Report:
         """The report of what was found so far; without an end of the run it counts as interrupted."""

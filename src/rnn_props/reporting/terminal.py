@@ -9,7 +9,6 @@ from typing import Any
 
 from rich.console import Console
 from rich.live import Live
-from rich.padding import Padding
 from rich.text import Text
 
 from rnn_props import __version__
@@ -80,7 +79,7 @@ class Terminal:
                 if event.interrupted:
                     for target in self._collector.unfinished():
                         self._finish(target)
-                self._print(closing_lines(event, self._collector.results()))
+                self._print(closing_lines(event, self._collector))
             case _:
                 pass
 
@@ -93,31 +92,29 @@ class Terminal:
         self._print([Line(), *heading(target.target, target.contract)])
         rows = list(table(target.results, self._symbols, width))
         self._print([Line(), *rows] if rows else [], fit=True)
-        self._print(details(target, width))
+        self._print(details(target, width, self._collector.missing(target.target)))
 
     def _print(self, lines: Iterable[Line], *, fit: bool = False) -> None:
         """Print lines, wrapped with their indent; with `fit`, cut at the console's width instead."""
         for item in lines:
             text = Text.assemble(*((part, _STYLES.get(style, "")) for part, style in item.spans))
-            width = min(self._console.width, _WIDEST) - item.indent
+            width = max(min(self._console.width, _WIDEST) - item.indent, 20)
             if fit:
-                text.truncate(width, overflow="ellipsis")
-            elif item.most:
-                text = _at_most(text, item.most, width, self._console)
-            padded = Padding(text, (0, 0, 0, item.indent), expand=False)
-            self._console.print(padded, highlight=False, width=min(self._console.width, _WIDEST))
+                text.truncate(width)
+            for part in [text] if fit else self._physical(text, width, item.most):
+                part.rstrip()
+                self._console.print(Text(" " * item.indent) + part, highlight=False, soft_wrap=True)
 
-
-def _at_most(text: Text, most: int, width: int, console: Console) -> Text:
-    """The text wrapped to at most so many lines; what is left out shows."""
-    lines = list(text.wrap(console, width))
-    if len(lines) <= most:
-        return text
-    last = lines[most - 1]
-    last.rstrip()
-    last.truncate(width - 4)
-    last.append(" ...")
-    return Text("\n").join(lines[:most])
+    def _physical(self, text: Text, width: int, most: int) -> list[Text]:
+        """The text wrapped, to at most so many lines if `most` is not 0; what is left out shows."""
+        wrapped = list(text.wrap(self._console, width)) or [Text()]
+        if not most or len(wrapped) <= most:
+            return wrapped
+        last = wrapped[most - 1]
+        last.rstrip()
+        last.truncate(width - 4)
+        last.append(" ...")
+        return wrapped[:most]
 
 
 class _Progress:

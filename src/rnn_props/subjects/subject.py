@@ -124,7 +124,16 @@ class Subject:
     def rules(self, *, batched: bool = True) -> CallRules:
         return self.contract.rules(self.hyperparameters, batched=batched)
 
-    def call(
+    def call(self, inputs: Any, state: Tree = None, **options: Any) -> Result:
+        """Call the module by its convention, and unpack what it returns; arguments as in `call_raw`.
+
+        Raises:
+            TargetRaisedError: the module raised.
+            UnusableResultError: it returned something that the convention does not know.
+        """
+        return self.unpack(self.call_raw(inputs, state, **options))
+
+    def call_raw(
         self,
         inputs: Any,
         state: Tree = None,
@@ -132,8 +141,8 @@ class Subject:
         grad: bool = False,
         seed: int = 0,
         guard: Callable[[], Any] | None = None,
-    ) -> Result:
-        """Call the module by its convention; a state of None is left out.
+    ) -> Any:
+        """Call the module; a state of None is left out.
 
         Args:
             inputs: the input, in the layout of the contract's rule.
@@ -144,7 +153,6 @@ class Subject:
 
         Raises:
             TargetRaisedError: the module raised.
-            UnusableResultError: it returned something that the convention does not know.
         """
         arguments = (inputs,) if state is None else (inputs, state)
         with kept_clean(seed):
@@ -161,7 +169,7 @@ class Subject:
                 before.restore()
                 if context is not None:
                     context.__exit__(None, None, None)
-        return self.unpack(value)
+        return value
 
     def unpack(self, value: Any) -> Result:
         """The output and the state in what the module returned."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rnn_props.zoo.cells import PlainGRUCell, PlainLSTMCell
 from rnn_props.zoo.drop_ins import PlainGRU, PlainLSTM, PlainRNN
-from rnn_props.zoo.models import LSTMCellModel, LSTMModel, RunningMeanForecaster, TimeFirstGRU
+from rnn_props.zoo.models import LSTMCellModel, LSTMModel
 from rnn_props.zoo.recurrent import Leaves, Steps, Weights
 from rnn_props.zoo.registry import bug
 
@@ -154,15 +154,10 @@ class UpperLayersLookAhead(PlainGRU):
 
 
 @bug("RP304", "the inputs are centred over the whole sequence, the future included")
-class CentresOverTime(TimeFirstGRU):
-    def prepare(self, x: Tensor) -> Tensor:
+class CentresOverTime(PlainGRU):
+    def time_first(self, input: Tensor) -> Tensor:
+        x = super().time_first(input)
         return x - x.mean(0)
-
-
-@bug("RP304", "the mean that is read with each state is that of the whole sequence")
-class MeanOfTheFuture(RunningMeanForecaster):
-    def running_mean(self, x: Tensor) -> Tensor:
-        return x.mean(1, keepdim=True).expand(-1, x.size(1), -1)
 
 
 # RP307: the layout in memory means nothing

@@ -166,18 +166,6 @@ class NegativeProjectionMeansNone(PlainLSTM):
         super().check_projection()
 
 
-@bug("RP403", "a model with an output_size of zero predicts nothing for every row")
-class TakesEmptyHead(LSTMModel):
-    def check_arguments(self) -> None:
-        size = self.output_size
-        self.output_size = 1 if type(size) is int and size == 0 else size
-        super().check_arguments()
-        self.output_size = size
-
-    def predict(self, output: Tensor) -> Tensor:
-        return super().predict(output) if self.output_size else output.new_zeros(output.size(0), 0)
-
-
 @bug("RP403", "the cell takes an unknown nonlinearity for tanh")
 class CellTakesAnyNonlinearity(PlainRNNCell):
     def check_nonlinearity(self) -> None:
