@@ -1,3 +1,61 @@
 """Property-based test suites for recurrent PyTorch modules."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from rnn_props.api import Options, TargetChecks, assert_conforms, check, checks_for
+    from rnn_props.cases import Case, Fault, Needs, Source
+    from rnn_props.contracts import Capabilities, Contract
+    from rnn_props.reporting.report import Report
+    from rnn_props.targets import TargetError
+
+#: Where each public name is defined. Names are looked up when they are first used, so that importing the package
+#: (as the pytest plugin does in every session) imports neither torch nor Hypothesis.
+_HOMES = {
+    "Capabilities": "rnn_props.contracts",
+    "Case": "rnn_props.cases",
+    "Contract": "rnn_props.contracts",
+    "Fault": "rnn_props.cases",
+    "Needs": "rnn_props.cases",
+    "Options": "rnn_props.api",
+    "Report": "rnn_props.reporting.report",
+    "Source": "rnn_props.cases",
+    "TargetChecks": "rnn_props.api",
+    "TargetError": "rnn_props.targets",
+    "assert_conforms": "rnn_props.api",
+    "check": "rnn_props.api",
+    "checks_for": "rnn_props.api",
+}
+
+__all__ = [
+    "Capabilities",
+    "Case",
+    "Contract",
+    "Fault",
+    "Needs",
+    "Options",
+    "Report",
+    "Source",
+    "TargetChecks",
+    "TargetError",
+    "__version__",
+    "assert_conforms",
+    "check",
+    "checks_for",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'rnn_props' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import os
 import random
+import sys
 import time
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from rnn_props.checks import select
+from rnn_props.checks import Check, select
+from rnn_props.contracts import Contract
 from rnn_props.execution.events import Listener, RunFinished, RunStarted
 from rnn_props.execution.events import ignore as ignore_events
+from rnn_props.execution.outcomes import CheckResult
+from rnn_props.execution.pool import Pool, TargetUnusableError, WorkersUnavailableError
 from rnn_props.execution.profiles import PROFILES
-from rnn_props.execution.runner import Runner, RunOptions
+from rnn_props.execution.runner import Runner, RunOptions, TargetSession
+from rnn_props.reporting.failure import failure_text
+from rnn_props.reporting.report import Report, ReportBuilder
+from rnn_props.targets import TargetError
 
 #: More workers than this are never started unasked.
 _MOST_JOBS = 8
@@ -34,6 +45,8 @@ class Options:
         arguments: constructor arguments that are held at a value.
         devices: only `cpu` so far.
         strict: advice, and what torch itself does wrong, count as failures.
+        contract: the contract to hold the target to, in place of the one that would be inferred. Its hyperparameters
+            may be drawn by Hypothesis strategies.
     """
 
     checks: tuple[str, ...] = ()
@@ -45,6 +58,7 @@ class Options:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     devices: tuple[str, ...] = ("cpu",)
     strict: bool = False
+    contract: Contract | None = None
 
 
 def resolve(options: Options) -> RunOptions:
@@ -79,6 +93,7 @@ def resolve(options: Options) -> RunOptions:
         arguments=options.arguments,
         strict=options.strict,
         replay=options.seed is None,
+        contract=options.contract,
     )
 
 
@@ -90,6 +105,7 @@ def run(targets: Sequence[str], options: Options | None = None, listener: Listen
     Raises:
         ValueError: an option is out of range, before any event.
         UnknownCheckError: a pattern matches no check, before any event.
+        WorkersUnavailableError: no worker process can be started.
     """
     resolved = resolve(options or Options())
     started = time.monotonic()
@@ -102,3 +118,206 @@ def run(targets: Sequence[str], options: Options | None = None, listener: Listen
         except KeyboardInterrupt:
             interrupted = True
     listener(RunFinished(time.monotonic() - started, interrupted))
+
+
+def check(target: Any, **options: Any) -> Report:
+    """Check one target, and return everything that was found.
+
+    Args:
+        target: `"package.module:attribute"`, `"path/to/file.py:attribute"`, or a class or function that can be found
+            under its own name in its module.
+        options: as in `Options`.
+
+    Raises:
+        TargetError: the object has no name that worker processes could import it by.
+        ValueError: an option is out of range.
+    """
+    from rnn_props.reporting.environment import environment
+
+    chosen = Options(**options)
+    name = target_name(target)
+    builder = ReportBuilder(environment(), strict=chosen.strict)
+    run([name], chosen, builder)
+    report = builder.report()
+    if report.interrupted:
+        raise KeyboardInterrupt
+    return report
+
+
+def assert_conforms(target: Any, **options: Any) -> None:
+    """Check one target, and raise if any check fails.
+
+    Args:
+        target, options: as in `check`.
+
+    Raises:
+        AssertionError: a check failed; the first line is `RP201 state.continuity: ...`, further failures follow.
+        TargetError: the target can't be used.
+    """
+    (result,) = check(target, **options).targets
+    if result.message:
+        raise TargetError(f"{result.target}: {result.message}")
+    failed = [found for found in result.results if found.status in ("failed", "error")]
+    if failed:
+        raise AssertionError("\n\n".join(failure_text(found) for found in failed))
+
+
+class TargetChecks:
+    """One target, imported once, and its checks, run one at a time as they are asked for.
+
+    A check's result is kept, and so are those of the checks that it rests on. Close it, or use it in a with
+    statement, to end the worker processes; they end with this process in any case.
+    """
+
+    def __init__(self, target: Any, options: Options | None = None) -> None:
+        self.target = target_name(target)
+        self.options = resolve(options or Options())
+        self._runner = Runner(self.options, ignore_events)
+        self._session: TargetSession | None = None
+        self._finalizer = weakref.finalize(self, self._runner.pool.close)
+
+    def __enter__(self) -> TargetChecks:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    @property
+    def checks(self) -> Sequence[Check]:
+        """The checks that were chosen."""
+        return self.options.checks
+
+    def open(self) -> TargetSession:
+        """Import the target, if that has not been done.
+
+        Raises:
+            TargetError: it can't be used.
+        """
+        if self._session is None:
+            self._runner.pool.start()
+            try:
+                self._session = self._runner.open(self.target)
+            except TargetUnusableError as error:
+                raise TargetError(f"{self.target}: {error}") from None
+        return self._session
+
+    def run(self, code: str) -> CheckResult:
+        """The result of one check, run now unless it has been.
+
+        Raises:
+            TargetError: the target can't be used.
+            KeyError: the check was not chosen.
+        """
+        if code not in {item.code for item in self.checks}:
+            raise KeyError(code)
+        session = self.open()
+        session.run([code])
+        return session.results[code]
+
+    def close(self) -> None:
+        """End the worker processes."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+        self._finalizer()
+
+
+@dataclass(frozen=True, slots=True)
+class BoundCheck:
+    """One check of one target, to be called. Its text is an id for tests."""
+
+    check: Check
+    checks: TargetChecks
+
+    def __call__(self) -> CheckResult:
+        """Run the check and return its result.
+
+        Raises:
+            AssertionError: it failed.
+            TargetError: the target can't be used.
+        """
+        result = self.checks.run(self.check.code)
+        if result.status in ("failed", "error"):
+            raise AssertionError(failure_text(result))
+        return result
+
+    def __str__(self) -> str:
+        return f"{self.check.code}-{self.check.name}"
+
+
+def checks_for(target: Any, **options: Any) -> list[BoundCheck]:
+    """The checks of one target, each to be called: for `pytest.mark.parametrize` and the like.
+
+    Args:
+        target, options: as in `check`.
+    """
+    checks = TargetChecks(target, Options(**options))
+    return [BoundCheck(item, checks) for item in checks.checks]
+
+
+def doctor() -> list[tuple[str, str, bool]]:
+    """Try out what a run needs: name, text, and whether it is fine."""
+    pool = Pool()
+    started = time.monotonic()
+    try:
+        nursery = pool.open_target("torch.nn:LSTM", 60)
+        first = time.monotonic() - started
+        before = time.monotonic()
+        channel, _ = nursery.fork(b"W")
+        channel.close()
+        again = time.monotonic() - before
+    except (WorkersUnavailableError, TargetUnusableError, OSError) as error:
+        return [("workers", str(error), False)]
+    finally:
+        with contextlib.suppress(OSError):
+            pool.close()
+    return [("workers", f"the first starts in {first:.1f} s, a further one in {1000 * again:.0f} ms", True)]
+
+
+def target_name(target: Any) -> str:
+    """The text by which a worker process can import a target.
+
+    Raises:
+        TargetError: there is none; the message says what to do.
+    """
+    if isinstance(target, str):
+        return target
+    module_name, name = getattr(target, "__module__", None), getattr(target, "__qualname__", None)
+    if not module_name or not name:
+        raise TargetError(
+            f"an object of type {type(target).__name__} has no name to import it by: put it into a module and pass "
+            "'package.module:name'"
+        )
+    module = sys.modules.get(module_name)
+    if "<locals>" in name or module is None or _found(module, name) is not target:
+        raise TargetError(
+            f"{name} can't be imported from {module_name}: worker processes need it at the top level of a module "
+            "(not inside a function, nor under another name)"
+        )
+    file = getattr(module, "__file__", None)
+    if module_name != "__main__" and (file is None or _importable(module_name, file)):
+        return f"{module_name}:{name}"
+    if file is None:
+        raise TargetError(f"{name} was defined in an interactive session: put it into a file and pass 'file.py:{name}'")
+    return f"{file}:{name}"
+
+
+def _found(module: Any, name: str) -> Any:
+    for part in name.split("."):
+        module = getattr(module, part, None)
+    return module
+
+
+def _importable(module_name: str, file: str) -> bool:
+    """Whether a module's name leads to its file by the import path alone."""
+    try:
+        spec = importlib.util.find_spec(module_name)
+    except (ImportError, ValueError):
+        return False
+    return spec is not None and spec.origin is not None and Path(spec.origin) == Path(file) and any(_roots(file))
+
+
+def _roots(file: str) -> Iterator[bool]:
+    parents = {str(parent) for parent in Path(file).resolve().parents}
+    for entry in sys.path:
+        yield str(Path(entry or ".").resolve()) in parents

@@ -30,7 +30,7 @@ def covering_cases(space: Space, seed: int, limit: int) -> list[Case]:
         rows: Any = [[columns[wide[0]][row]] for row in range(len(columns[wide[0]]))] if wide else [[]]
     else:
         rows = AllPairs([columns[index] for index in wide], filter_func=_allowed(space, [names[i] for i in wide]))
-    cases = []
+    cases: list[Case] = []
     for row in rows:
         point = {name: column[0] for name, column in zip(names, columns, strict=True)}
         point.update({names[index]: value for index, value in zip(wide, row, strict=True)})

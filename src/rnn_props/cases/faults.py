@@ -54,8 +54,8 @@ def apply_fault(fault: Fault, call: Call, contract: Contract, *, batched: bool =
 def faults_for(case: Case, contract: Contract, family: str) -> list[Fault]:
     """Every fault of a family that makes sense for a valid case, simplest first.
 
-    The families are `input`, `state` and `hyperparameters`; `call` is the first two, `any` all of them, and `size` those
-    of the first two that make one size wrong.
+    The families are `input`, `state` and `hyperparameters`; `call` is the first two, `any` all of them, and `size`
+    those of the first two that make one size wrong.
     """
     if family == "size":
         return [fault for fault in faults_for(case, contract, "call") if fault.name in SIZE_FAULTS]

@@ -192,7 +192,7 @@ def _worst(verdicts: list[Verdict | None]) -> Verdict | None:
     """The verdict of the members together: one that is plainly invalid outweighs what is only advice."""
     found = [verdict for verdict in verdicts if verdict is not None]
     plain = [verdict for verdict in found if verdict.kind == "invalid" and not verdict.advice]
-    return (plain or found or [None])[0]
+    return next(iter([*plain, *found]), None)
 
 
 def _input_rule(call: Call, contract: Contract) -> ShapeRule:

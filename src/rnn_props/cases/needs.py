@@ -24,15 +24,16 @@ class Needs:
         states: of `none`, `zeros` and `random`, those that make sense.
         dtypes: `logic` for the contract's logic dtype alone, or `each` for every dtype that it promises.
         fills: kinds of values of the input.
-        batched: with the batch dimension (True), without it (False), or either (None).
+        batched: with the batch dimension (True), without it (False), or either (None; with it alone where
+            the contract has no unbatched input).
         splits: whether split points are drawn (lengths are then at least 2).
         layouts: memory layouts of input and state.
         scales: factors for the parameters.
         roles: for some roles the only values that make sense, such as `{"bidirectional": (False,)}`; a constructor
             without the argument is taken to have the first.
         picks: how many small integers the check wants for its own choices.
-        faults: the family of faults to put in, or "" for valid cases; `call` is input and state, `any` all families, `size`
-            the faults of one wrong size.
+        faults: the family of faults to put in, or "" for valid cases; `call` is input and state, `any` all
+            families, `size` the faults of one wrong size.
     """
 
     lengths: tuple[int, ...] = LENGTHS

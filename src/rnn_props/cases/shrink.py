@@ -106,7 +106,7 @@ def _before(value: Any, values: tuple[Any, ...]) -> list[Any]:
     if value not in values:
         return []
     place = values.index(value)
-    return [values[index] for index in sorted({0, 1, place // 2, place - 1}) if index < place]
+    return [values[index] for index in sorted({0, 1, place // 2, place - 1}) if 0 <= index < place]
 
 
 def _simpler_state(case: Case, space: Space) -> Iterator[Case]:

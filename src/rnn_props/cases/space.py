@@ -45,7 +45,8 @@ class Space:
         lengths = needs.lengths if has_time else (1,)
         dimensions["T"] = tuple(length for length in lengths if length > 1) if needs.splits and has_time else lengths
         dimensions["B"] = needs.batches
-        dimensions["batched"] = (True, False) if needs.batched is None else (needs.batched,)
+        either = (True, False) if contract.capabilities.unbatched else (True,)
+        dimensions["batched"] = either if needs.batched is None else (needs.batched,)
         states = ("none",) if contract.state is None else needs.states
         dimensions["state"] = states if contract.capabilities.optional_state else _given(states)
         dimensions["dtype"] = contract.capabilities.dtypes if needs.dtypes == "each" else (contract.logic_dtype,)

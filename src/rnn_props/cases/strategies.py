@@ -82,36 +82,48 @@ def cases(
     if unknown:
         raise ValueError(f"there is no dimension {unknown[0]!r} to replace; there are {', '.join(strategies)}")
     strategies |= dict(replace or {})
-    constructor = {name: strategy for name, strategy in strategies.items() if name.startswith("hp:")}
-    others = {name: strategy for name, strategy in strategies.items() if name not in constructor}
-    single_values = st.nothing() if len(space.dimensions["fill"]) == 1 else _VALUES
+    fixed = {name: values[0] for name, values in space.dimensions.items() if len(values) == 1}
+    fixed = {name: value for name, value in fixed.items() if name not in (replace or {})}
+    varied = {name: strategy for name, strategy in strategies.items() if name not in fixed}
+    constructor = {name: strategy for name, strategy in varied.items() if name.startswith("hp:")}
+    others = {name: strategy for name, strategy in varied.items() if name not in constructor}
+    single_values = st.nothing() if "fill" in fixed else _VALUES
     splits = st.lists(st.integers(0, 20), min_size=1, max_size=3) if space.needs.splits else st.just([])
+    picks = 12**space.needs.picks
 
     def make(drawn: tuple[Any, ...]) -> Case:
-        hyperparameters, rest, values, seeds, cuts, picks = drawn
-        point = {**hyperparameters, **rest, "dtype": str(rest["dtype"]).removeprefix("torch.")}
+        hyperparameters, rest, values, seed, cuts, pick = drawn
+        point = {**fixed, **hyperparameters, **rest}
+        point["dtype"] = str(point["dtype"]).removeprefix("torch.")
         if values:
             point |= {"fill": "values", "values": values}
-        return space.case(point, seeds=seeds, splits=tuple(cuts), picks=picks)
+        return space.case(
+            point,
+            seeds=(seed, (3 * seed) % MAX_SEED, (7 * seed) % MAX_SEED),
+            splits=tuple(cuts),
+            picks=tuple(pick // 12**place % 12 for place in range(space.needs.picks)),
+        )
 
     def allowed(values: dict[str, Any]) -> bool:
-        return contract.broken_constraint({name[3:]: value for name, value in values.items()}) is None
+        known = {name[3:]: value for name, value in {**fixed, **values}.items() if name.startswith("hp:")}
+        return contract.broken_constraint(known) is None
 
     return (
         st.tuples(
             st.fixed_dictionaries(constructor).filter(allowed),
             st.fixed_dictionaries(others),
-            st.one_of(*[st.just(())] * 7, single_values),
-            st.tuples(_SEEDS, _SEEDS, _SEEDS),
+            st.one_of(*[st.just(())] * 15, single_values),
+            _SEEDS,
             splits,
-            st.tuples(*[st.integers(0, 11)] * space.needs.picks),
+            st.integers(0, picks - 1),
         )
         .map(make)
         .filter(lambda case: contract.broken_constraint(case.hyperparameters) is None)
     )
 
 
-_VALUES = st.integers(1, MAX_VALUES).flatmap(elements)
+#: Built once for each size, since making a tensor strategy is dear.
+_VALUES = st.one_of([elements(count) for count in (2, 8, MAX_VALUES)])
 
 #: Cases that Hypothesis draws in one example: its own work for an example is ten times that for a case.
 _BUNDLE = 10

@@ -150,7 +150,7 @@ def _sizes_at_fault(t: Trial) -> tuple[int, int]:
         for one, two in zip(valid.shape, faulty.shape, strict=False):
             if one != two:
                 return one, two
-    t.discard("the fault changes no size")
+    return t.discard("the fault changes no size")
 
 
 def _pairs(one: Any, two: Any) -> list[tuple[Tensor, Tensor]]:

@@ -241,7 +241,7 @@ def no_memory(t: Trial) -> None:
     batch = t.sizes["B"]
     for other in (batch + 1, max(batch - 1, 1), batch):
         sizes = {**steps, "B": other} if t.case.batched else steps
-        t.call(t.other_input(3, **sizes), t.other_state(4, **sizes) if t.state is not None else None)
+        t.call(t.other_input(3, **sizes), t.other_state(4, "normal", **sizes) if t.state is not None else None)
         t.same_result(t.call(), first, f"the same call after one with batch {other}")
         if t.carries_state and t.contract.capabilities.optional_state:
             t.call(t.other_input(5), t.other_state(6))

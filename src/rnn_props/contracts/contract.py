@@ -202,7 +202,7 @@ class Contract:
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Contract:
         """The contract that `to_json` wrote; strategies of a user's are not in it."""
-        capabilities = {
+        capabilities: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in data["capabilities"].items()
         }
         return Contract(

@@ -86,7 +86,7 @@ class Plans:
         """Covering pairs first, then what Hypothesis draws; faults are put into a part of them."""
         rows, count = self._profile.covering, self._profile.random
         if check.needs.faults:
-            rows = count = self._profile.bases
+            rows, count = self._profile.bases, self._profile.bases // 2
         rows, count = max(round(rows * check.share), 2), max(round(count * check.share), 1)
         if self._most is not None:
             rows, count = self._most, self._most
@@ -110,6 +110,8 @@ class Plans:
         if key not in self._drawn:
             seed = zlib.crc32(f"{self._seed} {needs.key}".encode())
             table = covering_cases(Space.of(self._contract, needs), seed, rows)
+            if not table:  # where a strategy of the user's draws a hyperparameter there is no table: draw instead
+                count += rows
             self._drawn[key] = table + draw_cases(self._contract, needs, seed=seed, count=count)
         return self._drawn[key]
 

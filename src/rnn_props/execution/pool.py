@@ -93,12 +93,11 @@ class Worker:
         with contextlib.suppress(ConnectionError):
             wire.send(self.channel, message)
 
-    def end(self) -> str:
-        """Kill the process if it still runs; the name of the signal that it died of, or what else its end was."""
+    def end(self) -> None:
+        """Kill the process if it still runs."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
         self.channel.close()
-        return _cause(self._nursery.status_of(self.pid))
 
     def cause_of_death(self) -> str:
         """Why a worker whose socket closed by itself ended."""

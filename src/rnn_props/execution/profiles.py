@@ -33,7 +33,7 @@ PROFILES: dict[str, Profile] = {
     profile.name: profile
     for profile in (
         Profile("quick", covering=14, random=6, bases=4, shrinks=60, time_limit_s=10, check_limit_s=20),
-        Profile("default", covering=60, random=40, bases=12, shrinks=150, time_limit_s=10, check_limit_s=60),
+        Profile("default", covering=60, random=30, bases=12, shrinks=150, time_limit_s=10, check_limit_s=60),
         Profile(
             "nightly",
             covering=400,

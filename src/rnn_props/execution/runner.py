@@ -46,6 +46,7 @@ class RunOptions:
         checks: those that are reported.
         jobs: how many workers run at a time.
         replay: whether stored failures are run first.
+        contract: what targets are held to, in place of what would be inferred.
     """
 
     checks: Sequence[Check]
@@ -56,6 +57,7 @@ class RunOptions:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     strict: bool = False
     replay: bool = True
+    contract: Contract | None = None
 
 
 class Runner:
@@ -138,6 +140,8 @@ class Runner:
             self._database.save(key, value)
 
     def _describe(self, nursery: Nursery) -> Contract:
+        if self.options.contract is not None:
+            return self.options.contract
         worker = Worker(nursery, None)
         worker.send({"op": "describe", "arguments": dict(self.options.arguments)})
         worker.channel.settimeout(_DESCRIBE_LIMIT)
@@ -306,12 +310,11 @@ class TargetSession:
             }
         )
 
-    def _retire(self, slot: _Slot) -> str:
+    def _retire(self, slot: _Slot) -> None:
         assert slot.worker is not None
         self._selector.unregister(slot.worker.channel)
-        cause = slot.worker.end()
+        slot.worker.end()
         slot.worker = None
-        return cause
 
     def _wait(self) -> None:
         """Take in what workers have to say, and end those that are silent for too long."""
@@ -350,12 +353,16 @@ class TargetSession:
                 self._tell(slot)
                 continue
             self.peak_memory_mb = max(self.peak_memory_mb, message["memory_mb"])
-            outcomes, fault = slot.outcomes, slot.batch is not None and slot.batch.cases[0].fault is not None
-            if fault and outcomes[-1].kind in ("accepted", "advice", "accidental"):
-                # What a kernel did with a bad call that it accepted may show only later: the next case gets a
-                # worker of its own.
+            outcomes = slot.outcomes
+            if self._tainted(slot):
                 self._retire(slot)
             self._advance(slot, outcomes)
+
+    def _tainted(self, slot: _Slot) -> bool:
+        """Whether the worker took a bad call for good: what a kernel did to its memory may show only later."""
+        assert slot.batch is not None
+        fault = slot.batch.cases[len(slot.outcomes) - 1].fault
+        return fault is not None and fault.family != "hyperparameters" and slot.outcomes[-1].kind == "accepted"
 
     def _lost(self, slot: _Slot, outcome: Outcome) -> None:
         """A worker ended while it ran the first case without an outcome."""

@@ -94,8 +94,8 @@ def _with_fixed(contract: Contract, fixed: Mapping[str, Value]) -> Contract:
     others = {}
     for name, value in fixed.items():
         if name in domains:
-            kind = domains[name].kind if isinstance(domains[name], Domain) else "free"
-            domains[name] = Domain(kind, (value,))
+            domain = domains[name]
+            domains[name] = Domain(domain.kind, (value,)) if isinstance(domain, Domain) else free(value)
         else:
             others[name] = value
     text = ", ".join(f"{name}={value!r}" for name, value in fixed.items())
