@@ -7,6 +7,7 @@ crashes costs one item, not the session.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -141,7 +142,7 @@ class CheckItem(pytest.Item):
         self.user_properties += [("rnn_props_code", result.code), ("rnn_props_examples", result.examples)]
         if result.findings:
             self.user_properties.append(("rnn_props_case_id", result.findings[0].case_id))
-        _conclude(self, result)
+        _conclude(result)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         if isinstance(excinfo.value, CheckFailedError):
@@ -156,7 +157,7 @@ class CheckFailedError(AssertionError):
     """A check failed; the message begins with its code and name."""
 
 
-def _conclude(item: CheckItem, result: CheckResult) -> None:
+def _conclude(result: CheckResult) -> None:
     """Turn a result into pytest's terms."""
     from rnn_props.reporting.failure import failure_text
 
@@ -164,7 +165,7 @@ def _conclude(item: CheckItem, result: CheckResult) -> None:
         raise CheckFailedError(failure_text(result))
     if result.status == "warned":
         own = "torch's own: " if result.inherited_from_torch else ""
-        item.warn(RnnPropsWarning(f"{result.code} {result.check}: {own}{result.message}"))
+        warnings.warn(RnnPropsWarning(f"{result.code} {result.check}: {own}{result.message}"), stacklevel=1)
     if result.status in ("not_applicable", "blocked", "skipped"):
         _skip(f"{result.status.replace('_', ' ')}: {result.reason}")
 

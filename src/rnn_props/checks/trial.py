@@ -26,7 +26,10 @@ from rnn_props.subjects import (
 
 
 class Violation(Exception):  # noqa: N818 - the vocabulary's word
-    """The property does not hold. `expected` and `actual` are texts, empty where the message has both; `kind` as in a finding."""
+    """The property does not hold.
+
+    `expected` and `actual` are texts, empty where the message has both; `kind` is as in a finding.
+    """
 
     def __init__(self, message: str, *, expected: str = "", actual: str = "", kind: str = "violated") -> None:
         super().__init__(message)

@@ -358,4 +358,6 @@ def stored_case(value: bytes, contract: Contract) -> Case | None:
         case = Case.from_json(data)
     except (ValueError, TypeError, KeyError):
         return None
-    return case if set(case.hyperparameters) == set(contract.hyperparameters) else None
+    if set(case.hyperparameters) != set(contract.hyperparameters):
+        return None
+    return replace(case, hyperparameters={name: case.hyperparameters[name] for name in contract.hyperparameters})

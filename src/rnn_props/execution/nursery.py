@@ -5,7 +5,8 @@ which imports the target and forks the workers of that target. A nursery never c
 it, so it stays single-threaded and safe to fork. It tells its parent of every child that ends, and with what status;
 when the parent goes away it kills its children and ends.
 
-Commands arrive as single bytes, each with the socket of the new process: `W` forks a worker, `N` a nursery for a target.
+Commands arrive as single bytes, each with the socket of the new process: `W` forks a worker, `N` a
+nursery for a target.
 """
 
 from __future__ import annotations

@@ -130,7 +130,7 @@ class Pool:
         if self._process is not None:
             return
         ours, theirs = socket.socketpair()
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
         environment = {"OMP_NUM_THREADS": "1", **os.environ}
         package = str(Path(__file__).resolve().parents[2])
         start = f"import sys; sys.path.append({package!r}); from rnn_props.execution.nursery import main; main()"

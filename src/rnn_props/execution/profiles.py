@@ -14,7 +14,8 @@ class Profile:
         random: how many cases Hypothesis draws after them.
         bases: from how many valid cases the faults of a fault check are made.
         shrinks: the most candidates that are tried for one failure.
-        time_limit_s: for one case in a worker, after which it counts as hung; a target that was slow to probe gets more.
+        time_limit_s: for one case in a worker, after which it counts as hung; a target that was slow to probe gets
+            more.
         check_limit_s: for all cases of one check; what is left is not run, and the count says so.
         fresh_seed: whether a run without `--seed` takes a new seed each time.
     """
@@ -43,6 +44,6 @@ PROFILES: dict[str, Profile] = {
             time_limit_s=60,
             check_limit_s=600,
             fresh_seed=True,
-        ),  # fmt: skip
+        ),
     )
 }

@@ -202,7 +202,7 @@ def _domain(role: str, default: Any, required: bool) -> Any:
 def _of_instance(module: nn.Module, signatures: Signatures) -> Contract:
     """The contract of one module as it is: sizes are read off its attributes, nothing is varied."""
     known = next((name for cls, name in _CLASS_OF.items() if isinstance(module, cls)), None)
-    names = {name for name in SEQUENCE_ARGUMENTS | {"output_size"} if isinstance(getattr(module, name, None), int | float | str)}  # fmt: skip
+    names = {name for name in SEQUENCE_ARGUMENTS if isinstance(getattr(module, name, None), int | float | str)}
     if known is not None:
         make = cell_contract if known.endswith("Cell") else sequence_contract
         contract = make(known, names, full=True)

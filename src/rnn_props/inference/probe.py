@@ -208,8 +208,10 @@ class Probe:
         return replace(
             contract, input=layout, output=rule, capabilities=replace(contract.capabilities, causal=causal)
         ).with_evidence(
-            f"an input of shape {tuple(inputs.shape)} gave an output of shape {tuple(output.shape)}", evidence, time_text
-        )  # fmt: skip
+            f"an input of shape {tuple(inputs.shape)} gave an output of shape {tuple(output.shape)}",
+            evidence,
+            time_text,
+        )
 
     def _feature_rule(
         self, contract: Contract, size: int, sizes: Mapping[str, int], hyperparameters: Mapping[str, Any]

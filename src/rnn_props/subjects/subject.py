@@ -106,19 +106,25 @@ class Factory:
             with torch.no_grad():
                 for parameter in module.parameters():
                     parameter.mul_(scale)
-        return Subject(module, self.contract, hyperparameters, self.stopwatch)
+        return Subject(module, self.contract, hyperparameters, self.stopwatch, dtype)
 
 
 class Subject:
     """One built module and how to call it."""
 
     def __init__(
-        self, module: nn.Module, contract: Contract, hyperparameters: Mapping[str, Any], stopwatch: Stopwatch
+        self,
+        module: nn.Module,
+        contract: Contract,
+        hyperparameters: Mapping[str, Any],
+        stopwatch: Stopwatch,
+        dtype: str,
     ) -> None:
         self.module = module
         self.contract = contract
         self.hyperparameters = hyperparameters
         self.stopwatch = stopwatch
+        self.dtype = dtype
         self.global_changes: list[str] = []
 
     def rules(self, *, batched: bool = True) -> CallRules:
@@ -162,7 +168,7 @@ class Subject:
                 context.__enter__()
             before = GlobalState.now()
             try:
-                with self.stopwatch.running(), _target("calling it"):
+                with self.stopwatch.running(), _target(f"calling it in {self.dtype}"):
                     value = self.module(*arguments)
             finally:
                 self.global_changes = before.changes(GlobalState.now())

@@ -1,0 +1,111 @@
+"""Targets that misbehave, for the tests of the runner. Each is a module that somebody could have written."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import time
+
+import torch
+from torch import Tensor, nn
+
+
+class _Model(nn.Module):
+    """A correct small model, (B, T, I) -> (B, O)."""
+
+    def __init__(self, input_size: int, hidden_size: int, output_size: int) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(input_size, hidden_size, batch_first=True)
+        self.head = nn.Linear(hidden_size, output_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        output, _ = self.rnn(x)
+        result: Tensor = self.head(output[:, -1])
+        return result
+
+
+class RaisesInConstructor(_Model):
+    def __init__(self, input_size: int, hidden_size: int, output_size: int) -> None:
+        raise RuntimeError("the weights file is missing")
+
+
+class RaisesInForward(_Model):
+    def forward(self, x: Tensor) -> Tensor:
+        raise RuntimeError("not written yet")
+
+
+class ExitsInForward(_Model):
+    def forward(self, x: Tensor) -> Tensor:
+        sys.exit(3)
+
+
+class ExitsForLongInputs(_Model):
+    def forward(self, x: Tensor) -> Tensor:
+        if x.size(1) > 7:
+            sys.exit("too long")
+        return super().forward(x)
+
+
+class Prints(_Model):
+    def forward(self, x: Tensor) -> Tensor:
+        print("a line on standard output")
+        os.write(1, b"and one past Python\n")
+        print("and one on standard error", file=sys.stderr)
+        return super().forward(x)
+
+
+class HangsForThreeRows(_Model):
+    def forward(self, x: Tensor) -> Tensor:
+        while x.size(0) == 3:
+            time.sleep(0.05)
+        return super().forward(x)
+
+
+class DiesForThreeRows(_Model):
+    def forward(self, x: Tensor) -> Tensor:
+        if x.size(0) == 3:
+            ctypes.string_at(0)
+        return super().forward(x)
+
+
+class WantsAllMemory(_Model):
+    def __init__(self, input_size: int, hidden_size: int, output_size: int) -> None:
+        super().__init__(input_size, hidden_size, output_size)
+        self.table = nn.Parameter(torch.empty(2**24, 2**12))
+
+
+class ReturnsText(_Model):
+    def forward(self, x: Tensor) -> Tensor:
+        return "a result"  # type: ignore[return-value]
+
+
+class NeedsMore(_Model):
+    def forward(self, x: Tensor, timestamps: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(x)
+
+
+class NeedsTheta(_Model):
+    def __init__(self, input_size: int, hidden_size: int, output_size: int, theta: float) -> None:
+        super().__init__(input_size, hidden_size, output_size)
+        if not isinstance(theta, float):
+            raise TypeError("theta must be a float")
+
+
+class NotAModule:
+    pass
+
+
+def make_model(input_size: int, hidden_size: int, output_size: int) -> nn.Module:
+    """A factory."""
+    return _Model(input_size, hidden_size, output_size)
+
+
+class Holder:
+    """A namespace, for dotted attributes."""
+
+    Inner = _Model
+
+
+an_instance = _Model(3, 4, 2)
+an_lstm = nn.LSTM(3, 4, num_layers=2, bidirectional=True, batch_first=True)

@@ -1,0 +1,318 @@
+"""The runner on modules that misbehave, and the promises that hold for every run."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+import rnn_props
+from rnn_props.api import Options, run
+from rnn_props.contracts import Capabilities, Contract, integers
+from rnn_props.execution.events import CheckFinished, Event, RunFinished, TargetFinished
+from rnn_props.execution.outcomes import TargetResult
+
+HERE = Path(__file__).parent
+AWKWARD = str(HERE / "awkward_targets.py")
+
+
+def results(*targets: str, **options: Any) -> list[TargetResult]:
+    """Run quietly, and return what was found of each target."""
+    found: list[TargetResult] = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, TargetFinished):
+            found.append(event.result)
+
+    options.setdefault("profile", "quick")
+    options.setdefault("seed", 0)
+    run(targets, Options(**options), listen)
+    return found
+
+
+def one(target: str, **options: Any) -> TargetResult:
+    return results(f"{AWKWARD}:{target}", **options)[0]
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("RaisesInConstructor", "raised RuntimeError: the weights file is missing"),
+        ("RaisesInForward", "raised RuntimeError: not written yet"),
+        ("ExitsInForward", "raised SystemExit: 3"),
+        ("ReturnsText", "gave a str; expected a tensor"),
+        ("NeedsMore", "its forward needs 'timestamps' beside the input"),
+        ("NeedsTheta", "give a value with --arg theta=VALUE"),
+        ("NotAModule", "it is the class NotAModule, which is no torch.nn.Module"),
+        ("WantsAllMemory", "allocate memory"),
+        ("Prinst", "has no attribute 'Prinst'; did you mean 'Prints'?"),
+    ],
+)
+def test_a_target_that_can_not_be_used_is_one_clear_message(target: str, message: str) -> None:
+    result = one(target)
+    assert result.status == "error"
+    assert message in result.message
+    assert result.results == ()
+
+
+def test_the_message_names_the_line_of_the_user() -> None:
+    assert "awkward_targets.py" in one("RaisesInForward").message
+    assert "not written yet" in one("RaisesInForward").message
+
+
+def test_an_argument_with_a_value_makes_the_target_usable() -> None:
+    assert one("NeedsTheta", arguments={"theta": 0.5}, checks=("RP101",)).status == "passed"
+
+
+@pytest.mark.parametrize("target", ["make_model", "Holder.Inner", "Prints", "an_instance", "an_lstm"])
+def test_factories_nested_classes_instances_and_noisy_modules_are_checked(target: str) -> None:
+    result = one(target)
+    assert result.status in ("passed", "warned"), [
+        (found.code, found.message) for found in result.results if found.findings
+    ]
+    assert result.ran >= 12
+
+
+def test_other_targets_still_run_when_one_can_not_be_used() -> None:
+    found = results(f"{AWKWARD}:RaisesInForward", "no.such.module:X", "torch.nn:GRU", checks=("RP101",))
+    assert [result.status for result in found] == ["error", "error", "passed"]
+    assert "there is no module 'no'" in found[1].message
+
+
+def test_a_module_that_calls_exit_fails_the_check_and_not_the_run() -> None:
+    result = one("ExitsForLongInputs", checks=("RP101",), profile="default")
+    (found,) = result.results
+    assert found.status == "failed"
+    assert "raised SystemExit: too long" in found.message
+
+
+def test_a_crash_is_a_finding_with_its_signal_and_a_shrunk_case() -> None:
+    result = one("DiesForThreeRows", checks=("RP101",), profile="default")
+    (found,) = result.results
+    (finding,) = found.findings
+    assert (found.status, finding.kind, finding.signal) == ("failed", "crashed", "SIGSEGV")
+    assert finding.case["batch"] == 3
+    assert finding.case.get("seq_len", 1) == 1
+    assert finding.case["hyperparameters"] == {"input_size": 1, "hidden_size": 1, "output_size": 1}
+
+
+@pytest.mark.slow
+def test_a_hang_is_a_finding_too_and_ends_by_itself() -> None:
+    result = one("HangsForThreeRows", checks=("RP101",), profile="default")
+    (found,) = result.results
+    assert found.findings[0].kind == "hung"
+    assert found.findings[0].case["batch"] == 3
+
+
+def test_what_torch_dies_of_is_its_own_and_fails_only_under_strict() -> None:
+    (plain,) = results("torch.nn:LSTMCell", checks=("RP408",), profile="default")
+    assert plain.status == "warned"
+    assert plain.results[0].inherited_from_torch
+    (strict,) = results("torch.nn:LSTMCell", checks=("RP408",), profile="default", strict=True)
+    (found,) = strict.results
+    assert found.status == "failed"
+    finding = found.findings[0]
+    assert finding.signal in ("SIGSEGV", "SIGABRT", "SIGBUS")
+    assert finding.case["fault"]["name"] == "input.rank_1"
+
+
+def _comparable(result: TargetResult) -> str:
+    """Everything in a result but times and memory."""
+    data = [
+        (
+            found.code,
+            found.status,
+            found.examples,
+            found.discarded,
+            found.reason,
+            [(finding.message, finding.case_repr, finding.status, finding.kind) for finding in found.findings],
+        )
+        for found in result.results
+    ]
+    return json.dumps(data)
+
+
+@pytest.mark.parametrize("target", ["torch.nn:LSTM", "rnn_props.zoo:DropsThirdLayersState"])
+def test_the_same_seed_gives_the_same_report_on_any_number_of_workers(target: str) -> None:
+    (single,) = results(target, jobs=1, seed=7)
+    (double,) = results(target, jobs=3, seed=7)
+    assert _comparable(single) == _comparable(double)
+
+
+def test_another_seed_draws_other_cases() -> None:
+    (first,) = results("rnn_props.zoo:ClipsInputInPlace", seed=1, checks=("RP207",))
+    (second,) = results("rnn_props.zoo:ClipsInputInPlace", seed=2, checks=("RP207",))
+    assert first.results[0].status == second.results[0].status == "failed"
+
+
+def _command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "rnn_props", "check", *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        timeout=200,
+        check=False,
+    )
+
+
+def test_the_report_is_the_same_under_ci(tmp_path: Path) -> None:
+    documents = []
+    for name, environment in (("plain", {"CI": ""}), ("ci", {"CI": "1"})):
+        path = tmp_path / f"{name}.json"
+        arguments = ("rnn_props.zoo:CellBroadcastsState", "--seed", "5", "--profile", "quick", "--json", str(path))
+        assert _command(*arguments, **environment).returncode == 1
+        documents.append(_without_times(json.loads(path.read_text())))
+    assert documents[0] == documents[1]
+
+
+def _without_times(value: Any) -> Any:
+    """A JSON document without durations, memory and the environment."""
+    if isinstance(value, dict):
+        dropped = ("duration_s", "time_in_target_s", "peak_memory_mb", "environment")
+        return {key: _without_times(item) for key, item in value.items() if key not in dropped}
+    if isinstance(value, list):
+        return [_without_times(item) for item in value]
+    return value
+
+
+def test_a_stored_failure_comes_first_next_time(tmp_path: Path) -> None:
+    target = "rnn_props.zoo:DropsThirdLayersState"
+    script = (
+        "import rnn_props, json\n"
+        f"report = rnn_props.check({target!r}, checks=('RP205',))\n"
+        "found = report.targets[0].results[0]\n"
+        "print(json.dumps([found.status, found.examples, found.replayed, found.findings[0].case_id]))\n"
+    )
+    seen = []
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=True,
+            env={**_no_ci(), "HYPOTHESIS_STORAGE_DIRECTORY": str(tmp_path)},
+        )
+        seen.append(json.loads(done.stdout))
+    first, second = seen
+    assert first[0] == second[0] == "failed"
+    assert (first[2], second[2]) == (0, 1)
+    assert second[1] == 1
+    assert first[3] == second[3]
+
+
+def _no_ci() -> dict[str, str]:
+    """Hypothesis has no database where it finds itself in CI."""
+    known = ("CI", "TF_BUILD", "GITHUB_ACTIONS")
+    return {name: value for name, value in os.environ.items() if name not in known}
+
+
+def test_an_interrupt_writes_what_was_found_and_leaves_no_process_behind(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    command = [sys.executable, "-m", "rnn_props", "check", "torch.nn:LSTM", "torch.nn:GRU", "--json", str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "RP102" in line:
+                break
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGINT)
+        rest = process.stdout.read()
+        assert process.wait(30) == 130
+    document = json.loads(path.read_text())
+    assert document["interrupted"] is True
+    assert [result["code"] for result in document["targets"][0]["results"]][:2] == ["RP101", "RP102"]
+    assert "interrupted" in rest
+    assert family
+    _, alive = psutil.wait_procs(family, timeout=10)
+    assert alive == []
+
+
+def test_a_parent_that_is_killed_takes_its_workers_along() -> None:
+    command = [sys.executable, "-m", "rnn_props", "check", f"{AWKWARD}:HangsForThreeRows"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        family: list[psutil.Process] = []
+        deadline = time.monotonic() + 60
+        while len(family) < 3 and time.monotonic() < deadline:
+            family = psutil.Process(process.pid).children(recursive=True)
+            time.sleep(0.1)
+        process.kill()
+    assert len(family) >= 3
+    _, alive = psutil.wait_procs(family, timeout=10)
+    assert alive == []
+
+
+def test_checks_that_rest_on_a_failed_one_are_blocked() -> None:
+    (result,) = results("rnn_props.zoo:SqueezesLengthOne")
+    by_code = {found.code: found for found in result.results}
+    assert by_code["RP101"].status == "failed"
+    assert by_code["RP201"].status == "blocked"
+    assert by_code["RP201"].reason == "it rests on RP101"
+    assert [found.code for found in result.results if found.status == "failed"] == ["RP101"]
+
+
+def test_a_check_alone_brings_what_it_rests_on_only_if_that_failed() -> None:
+    (fine,) = results("torch.nn:GRU", checks=("RP201",))
+    assert [found.code for found in fine.results] == ["RP201"]
+    (broken,) = results("rnn_props.zoo:SqueezesLengthOne", checks=("RP201",))
+    assert [(found.code, found.status) for found in broken.results] == [("RP101", "failed"), ("RP201", "blocked")]
+
+
+def test_events_end_with_one_that_says_so() -> None:
+    events: list[Event] = []
+    run(["torch.nn:GRU"], Options(profile="quick", checks=("RP101",), seed=0), events.append)
+    assert isinstance(events[-1], RunFinished)
+    assert sum(isinstance(event, CheckFinished) for event in events) == 1
+
+
+def test_a_contract_of_the_users_with_a_strategy_is_drawn_from() -> None:
+    from hypothesis import strategies as st
+
+    contract = Contract(
+        convention="model",
+        hyperparameters={
+            "input_size": integers(1, 5),
+            "hidden_size": st.integers(1, 4).map(lambda half: 2 * half),
+            "output_size": integers(1, 3),
+        },
+        roles={"input_size": "input_size", "hidden_size": "hidden_size", "output_size": "output_size"},
+        input="B T I",
+        output="B O",
+        capabilities=Capabilities(dtypes=("float64", "float32")),
+    )
+    report = rnn_props.check(f"{AWKWARD}:make_model", contract=contract, profile="quick", seed=0)
+    (result,) = report.targets
+    assert result.status == "passed"
+    assert result.ran >= 12
+    broken = rnn_props.check(f"{AWKWARD}:DiesForThreeRows", contract=contract, checks=("RP101",), seed=0)
+    (found,) = broken.targets[0].results
+    assert found.status == "failed"
+    assert found.findings[0].case["hyperparameters"]["hidden_size"] % 2 == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"profile": "slow"}, "profile must be one of quick, default, nightly"),
+        ({"max_examples": 0}, "max_examples must be at least 1"),
+        ({"seed": -1}, "seed must be between 0 and"),
+        ({"jobs": 0}, "jobs must be at least 1"),
+        ({"devices": ("cuda",)}, "device must be 'cpu'"),
+        ({"checks": ("RP9999",)}, "no check matches 'RP9999'"),
+        ({"checks": ("RP101",), "skip": ("RP1*",)}, "no check is left"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused_before_anything_runs(options: dict[str, Any], message: str) -> None:
+    events: list[Event] = []
+    with pytest.raises(ValueError, match=message.replace("*", r"\*")):
+        run(["torch.nn:LSTM"], Options(**options), events.append)
+    assert events == []

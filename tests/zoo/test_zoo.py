@@ -1,0 +1,126 @@
+"""The zoo: every bug is caught with the code that must catch it, every correct module is clean.
+
+A table of what was seen is printed at the end of the test run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from functools import lru_cache
+
+import pytest
+
+from rnn_props import zoo
+from rnn_props.api import Options, resolve
+from rnn_props.checks import all_checks
+from rnn_props.execution.events import ignore
+from rnn_props.execution.outcomes import CheckResult, TargetResult
+from rnn_props.execution.runner import Runner
+
+pytestmark = pytest.mark.slow
+
+
+class _Runners:
+    """One runner a set of checks, so that torch is imported once for many specimens."""
+
+    def __init__(self) -> None:
+        self._open: dict[tuple[str, ...], Runner] = {}
+
+    def run(self, name: str, *checks: str, profile: str = "default", seed: int = 0) -> TargetResult:
+        key = (profile, str(seed), *checks)
+        if key not in self._open:
+            for other in self._open.values():
+                other.pool.close()
+            self._open.clear()
+            self._open[key] = Runner(resolve(Options(checks=checks, profile=profile, seed=seed)), ignore)
+            self._open[key].pool.start()
+        return self._open[key].run_target(f"rnn_props.zoo:{name}")
+
+    def close(self) -> None:
+        for runner in self._open.values():
+            runner.pool.close()
+
+
+@pytest.fixture(scope="module")
+def runners() -> Iterator[_Runners]:
+    made = _Runners()
+    yield made
+    made.close()
+
+
+def _own(results: tuple[CheckResult, ...]) -> list[CheckResult]:
+    """Results that are charged to the module."""
+    return [found for found in results if found.findings and not found.inherited_from_torch]
+
+
+def _by_code() -> list[zoo.Specimen]:
+    return sorted(zoo.BUGS.values(), key=lambda specimen: specimen.code or "")
+
+
+@pytest.mark.parametrize("specimen", _by_code(), ids=lambda specimen: f"{specimen.code}-{specimen.name}")
+def test_each_bug_is_caught_with_its_code(specimen: zoo.Specimen, runners: _Runners, zoo_table: list[str]) -> None:
+    assert specimen.code is not None
+    started = time.monotonic()
+    result = runners.run(specimen.name, specimen.code)
+    seconds = time.monotonic() - started
+    assert result.message == ""
+    fired = _own(result.results)
+    assert [found.code for found in fired] == [specimen.code]
+    (found,) = fired
+    # RP405 only advises; whatever else must fail.
+    assert found.status == ("warned" if found.code == "RP405" or _advice_only(specimen) else "failed")
+    finding = found.findings[0]
+    assert finding.message
+    zoo_table.append(
+        f"{found.code} {specimen.name:32} {found.status:7} {finding.kind:10} "
+        f"{found.examples:4} examples {seconds:5.1f} s  case {finding.case_id or '-'}"
+    )
+
+
+def _advice_only(specimen: zoo.Specimen) -> bool:
+    """Faults that only torch's own contract forbids are advice on a model."""
+    return specimen.name == "FlattensFourDimensions"
+
+
+@pytest.mark.parametrize("name", list(zoo.CORRECT))
+def test_each_correct_module_is_clean(name: str, runners: _Runners, zoo_table: list[str]) -> None:
+    started = time.monotonic()
+    result = runners.run(name)
+    seconds = time.monotonic() - started
+    assert result.message == ""
+    assert [(found.code, found.message) for found in _own(result.results)] == []
+    assert [found.code for found in result.results if found.status in ("blocked", "error", "skipped")] == []
+    zoo_table.append(f"correct {name:30} clean   ran {result.ran} of {len(result.results)} checks {seconds:5.1f} s")
+
+
+def test_every_check_has_a_bug_that_it_must_catch() -> None:
+    assert {specimen.code for specimen in zoo.BUGS.values()} == {check.code for check in all_checks()}
+
+
+def test_the_zoo_is_large_enough_to_mean_something() -> None:
+    assert len(zoo.BUGS) >= 100
+    assert len(zoo.CORRECT) >= 15
+
+
+@lru_cache
+def _six() -> tuple[str, ...]:
+    return tuple(f"torch.nn:{name}" for name in ("RNN", "GRU", "LSTM", "RNNCell", "GRUCell", "LSTMCell"))
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_torchs_own_modules_are_charged_with_nothing(seed: int) -> None:
+    with Runner(resolve(Options(profile="quick", seed=seed)), ignore) as runner:
+        for target in _six():
+            result = runner.run_target(target)
+            assert [(found.code, found.message) for found in _own(result.results)] == []
+            assert {found.status for found in result.results} <= {"passed", "warned", "not_applicable"}
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("seed", range(20))
+def test_torchs_own_modules_and_the_correct_ones_are_clean_under_twenty_seeds(seed: int) -> None:
+    with Runner(resolve(Options(seed=seed)), ignore) as runner:
+        for target in (*_six(), *(f"rnn_props.zoo:{name}" for name in zoo.CORRECT)):
+            result = runner.run_target(target)
+            assert [(found.code, found.message) for found in _own(result.results)] == []
