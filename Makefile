@@ -38,7 +38,7 @@ format: $(VENV)/.dev  ## write the code in ruff's format
 docs: $(VENV)/.docs  ## write the generated pages and build the site into site/
 	$(BIN)/python docs/make_checks.py
 	$(BIN)/python docs/make_faults.py
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(VENV)/.dev  ## time the default profile beside a hand-written test
 	$(BIN)/python benchmarks/lstm_default.py

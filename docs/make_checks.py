@@ -1,7 +1,7 @@
 """Write docs/checks.md from the registry.
 
-    python docs/make_checks.py           write the page
-    python docs/make_checks.py --check   exit with 1 if the page is not up to date
+python docs/make_checks.py           write the page
+python docs/make_checks.py --check   exit with 1 if the page is not up to date
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ PAGE = Path(__file__).with_name("checks.md")
 FAMILIES = {
     "RP1": ("Shapes and types", "What comes out has the shape, structure and dtype that was agreed."),
     "RP2": ("State", "The state is all that one call hands to the next, and nothing else is remembered."),
-    "RP3": ("Batch, time and layout", "Rows of a batch are strangers, the future is unknown, and strides do not count."),
+    "RP3": (
+        "Batch, time and layout",
+        "Rows of a batch are strangers, the future is unknown, strides do not count.",
+    ),
     "RP4": ("Rejection", "Bad input raises. Each case has one fault; [faults](faults.md) lists them."),
     "RP5": ("Mode and randomness", "Eval mode is repeatable, and no global switch is left thrown."),
 }

@@ -4,13 +4,12 @@ from rnn_props.cases.case import Case, Fault, input_spec, make_state
 from rnn_props.cases.covering import covering_cases
 from rnn_props.cases.faults import Call, apply_fault, faults_for, make_call
 from rnn_props.cases.judge import Verdict, judge
-from rnn_props.cases.needs import ANY_LAYOUT, BATCHES, LENGTHS, Needs
+from rnn_props.cases.needs import BATCHES, LENGTHS, Needs
 from rnn_props.cases.shrink import Shrinker, shrink
 from rnn_props.cases.space import Space
 from rnn_props.cases.specs import FILLS, LAYOUTS, Source, TensorSpec
 
 __all__ = [
-    "ANY_LAYOUT",
     "BATCHES",
     "FILLS",
     "LAYOUTS",

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rnn_props.cases.specs import LAYOUTS
-
 #: Values of the input, simplest first; `values` (single elements) is drawn by Hypothesis only.
 INPUT_FILLS = ("normal", "integers", "impulse", "ones", "large", "tiny")
 #: Sequence lengths that most checks draw from; the last one is there for bugs that only longer sequences show.
@@ -53,6 +51,3 @@ class Needs:
     def key(self) -> str:
         """Two checks with the same key share their cases."""
         return repr(self)
-
-
-ANY_LAYOUT = LAYOUTS

@@ -69,8 +69,7 @@ def _candidates(case: Case, space: Space) -> Iterator[Case]:
         yield replace(case, dtype=simpler)
     if len(case.splits) > 1:
         yield from (replace(case, splits=(split,)) for split in case.splits)
-    elif case.splits and case.splits[0] > 1:
-        yield replace(case, splits=(1,))
+    yield replace(case, splits=tuple(range(1, len(case.splits) + 1)))
     yield from _simpler_state(case, space)
     yield from (replace(case, input=simpler) for simpler in _simpler_source(case.input))
     if case.parameter_scale != 1.0 and 1.0 in space.dimensions["scale"]:

@@ -6,6 +6,7 @@ user's may stand instead: a contract's hyperparameters take any strategy, and `c
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -82,6 +83,8 @@ def cases(
     if unknown:
         raise ValueError(f"there is no dimension {unknown[0]!r} to replace; there are {', '.join(strategies)}")
     strategies |= dict(replace or {})
+    # Sizes that are made equal on purpose leave a replacement alone: what has no value of ours is never set.
+    aims = dataclasses.replace(space, dimensions={**space.dimensions, **dict.fromkeys(replace or {}, ())})
     fixed = {name: values[0] for name, values in space.dimensions.items() if len(values) == 1}
     fixed = {name: value for name, value in fixed.items() if name not in (replace or {})}
     varied = {name: strategy for name, strategy in strategies.items() if name not in fixed}
@@ -97,7 +100,7 @@ def cases(
         point["dtype"] = str(point["dtype"]).removeprefix("torch.")
         if values:
             point |= {"fill": "values", "values": values}
-        return space.case(
+        return aims.case(
             point,
             seeds=(seed, (3 * seed) % MAX_SEED, (7 * seed) % MAX_SEED),
             splits=tuple(cuts),

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 
-from rnn_props.cases import ANY_LAYOUT, Needs
+from rnn_props.cases import LAYOUTS, Needs, input_spec, make_state
 from rnn_props.checks import when
-from rnn_props.checks.registry import check
+from rnn_props.checks.registry import BASICS, check
 from rnn_props.checks.trial import Trial
 from rnn_props.numerics import largest
-from rnn_props.subjects import Result, clone, cut
+from rnn_props.subjects import Result, cut, map_tree
 
 
 @check(
@@ -19,6 +20,7 @@ from rnn_props.subjects import Result, clone, cut
     "batch.independence",
     when=when.independent_rows,
     needs=Needs(batches=(2, 3, 4, 5), picks=1),
+    after=(*BASICS, "RP206", "RP303"),
     hint="Rows of the batch are mixed: look for view or reshape where transpose is meant, statistics over the batch "
     "axis, squeeze or broadcasting that lines up the wrong axes, and batch run as time.",
 )
@@ -44,6 +46,7 @@ def independence(t: Trial) -> None:
     "batch.permutation",
     when=when.independent_rows,
     needs=Needs(batches=(2, 3, 4, 5), picks=2),
+    after=(*BASICS, "RP206", "RP303"),
     hint="A result depends on a row's place in the batch: look for index tensors, sorting that is not undone, and "
     "buffers filled by position.",
 )
@@ -89,6 +92,7 @@ def batch_first(t: Trial) -> None:
     "time.causality",
     when=when.causal,
     needs=Needs(lengths=(2, 3, 4, 5, 6, 7, 8, 13), roles={"bidirectional": (False,)}, picks=1),
+    after=(*BASICS, "RP303"),
     hint="An output depends on inputs that come after it: look for statistics or softmax over time, a shift in the "
     "wrong direction, and padding on the wrong side.",
 )
@@ -113,25 +117,22 @@ def causality(t: Trial) -> None:
 @check(
     "RP307",
     "layout.strides",
-    needs=Needs(layouts=ANY_LAYOUT[1:], batched=None),
+    needs=Needs(batched=None, states=("random", "none")),
+    share=0.3,
     hint="The memory of an input or state is read as if it were contiguous: look for view, as_strided, data_ptr and "
     "kernels that take no strides; call contiguous() first.",
 )
 def strides(t: Trial) -> None:
     """Transposed, sliced, expanded and offset inputs and states give the same results as contiguous ones."""
-    state = None if t.state is None else _contiguous(t.state)
-    plain = t.call(t.input.clone(memory_format=torch.contiguous_format), state)
-    layouts = t.case.input.layout if t.case.state is None else f"{t.case.input.layout} and {t.case.state.layout}"
-    t.same_result(t.call(), plain, f"layout {layouts}")
-
-
-def _contiguous(state: object) -> object:
-    copied = clone(state)
-    if isinstance(copied, torch.Tensor):
-        return copied.contiguous()
-    if isinstance(copied, tuple | list):
-        return type(copied)(_contiguous(item) for item in copied)
-    return copied
+    for layout in LAYOUTS[1:]:
+        given = input_spec(replace(t.case, input=replace(t.case.input, layout=layout)), t.contract).make()
+        plain = t.call(given.clone(memory_format=torch.contiguous_format))
+        t.same_result(t.call(given), plain, f"{layout} input")
+        if t.case.state is None or t.state is None:
+            continue
+        state = make_state(t.case, t.contract, replace(t.case.state, layout=layout))
+        plain = t.call(state=map_tree(lambda leaf: leaf.clone(memory_format=torch.contiguous_format), state))
+        t.same_result(t.call(state=state), plain, f"{layout} initial state")
 
 
 @check(
@@ -139,9 +140,10 @@ def _contiguous(state: object) -> object:
     "time.length",
     when=when.all_of(when.has_sequence),
     needs=Needs(
-        lengths=(1, 17, 40, 65, 101, 130, 257), batches=(1, 2), roles={"bidirectional": (False,)}, fills=("normal",)
+        lengths=(1, 17, 65, 130, 257), batches=(1, 2), roles={"bidirectional": (False,)}, fills=("normal",)
     ),
-    share=0.2,
+    share=0.35,
+    after=(*BASICS, "RP304"),
     hint="Something has a fixed size or a limit in time: a buffer of positions, a maximal length, a window.",
 )
 def length(t: Trial) -> None:

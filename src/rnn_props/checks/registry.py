@@ -14,8 +14,9 @@ from rnn_props.contracts import Contract
 if TYPE_CHECKING:
     from rnn_props.checks.trial import Trial
 
-#: What almost every check rests on: if shapes are wrong or eval mode is random, the rest is one cause.
-BASICS = ("RP101", "RP102", "RP501")
+#: What almost every check rests on: if shapes are wrong, eval mode is random or arguments are overwritten, the rest is
+#: one cause.
+BASICS = ("RP101", "RP102", "RP501", "RP207")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rnn_props.cases import Needs
 from rnn_props.checks import when
-from rnn_props.checks.registry import check
+from rnn_props.checks.registry import BASICS, check
 from rnn_props.checks.trial import Advice, Trial, Violation
 from rnn_props.numerics import difference
 from rnn_props.subjects import Result, clone
@@ -89,7 +89,7 @@ def reject_hyperparameters(t: Trial) -> None:
     "RP404",
     "reject.clean",
     needs=Needs(faults="call", batches=(2, 3, 4), lengths=(2, 3, 4), states=("random", "none"), picks=1),
-    after=(*_AFTER, "RP501", "RP206", "RP207"),
+    after=(*BASICS, "RP206", "RP207"),
     hint="Check everything before changing anything: a rejected call must not leave a state, a cache or an argument "
     "half written.",
 )

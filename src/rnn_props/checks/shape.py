@@ -134,7 +134,7 @@ def empty_batch(t: Trial) -> None:
     "RP105",
     "type.dtype",
     needs=Needs(dtypes="each", lengths=(1, 2, 3), batches=(1, 2, 3)),
-    after=(),
+    after=("RP101", "RP102"),
     hint="Make zeros and buffers like the input or the parameters (x.new_zeros(...), torch.zeros(..., "
     "dtype=x.dtype, device=x.device)): torch.zeros(...) alone is float32.",
 )

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rnn_props.cases import Case, Needs
 from rnn_props.checks import when
-from rnn_props.checks.registry import check
+from rnn_props.checks.registry import BASICS, check
 from rnn_props.checks.trial import Trial
 from rnn_props.contracts import Contract, Domain, ShapeRule
 from rnn_props.numerics import difference
@@ -38,6 +38,7 @@ def _one_layer_if_bidirectional(case: Case, contract: Contract) -> Case:
     when=when.has_sequence_state,
     needs=Needs(splits=True),
     prepare=_one_layer_if_bidirectional,
+    after=(*BASICS, "RP208"),
     hint="Look for a state that is reset, dropped or reordered at the start of a call (zeros made although a state was "
     "given, h and c exchanged, layers taken from the wrong row).",
 )
@@ -93,6 +94,7 @@ def _continuity_of_directions(t: Trial, whole: Result) -> None:
     "state.stepwise",
     when=when.has_sequence_state,
     needs=Needs(lengths=(2, 3, 4, 5, 6, 13), roles=_ONE_DIRECTION),
+    after=(*BASICS, "RP208"),
     hint="A special path for one step, or for a whole sequence, computes something else than the other.",
 )
 def stepwise(t: Trial) -> None:
@@ -131,6 +133,7 @@ def default_is_zero(t: Trial) -> None:
     when=when.all_of(
         when.has_sequence_state, when.capable("output_is_state", "its output is not its hidden state by contract")
     ),
+    after=(*BASICS, "RP303"),
     hint="h_n's last rows are the top layer's: forward from the last step, backward from the first. Check the order of "
     "layers and directions, and the end at which the backward pass stops.",
 )
@@ -160,6 +163,7 @@ _NUDGES = (1.0, -1.0, 1e3, -1e3, 1e6)
     when=when.has_state,
     needs=Needs(states=("random",), lengths=(1, 2, 3), fills=("normal", "integers"), picks=1),
     share=0.6,
+    after=(*BASICS, "RP303"),
     hint="A part of the initial state is ignored or shared: look for state[0] used for every layer, c or the second "
     "direction left out, or rows of the batch mixed.",
 )
@@ -257,7 +261,7 @@ def no_memory(t: Trial) -> None:
 @check(
     "RP207",
     "state.arguments_untouched",
-    needs=Needs(layouts=("contiguous", "transposed", "offset")),
+    needs=Needs(layouts=("contiguous", "offset")),
     share=0.6,
     after=("RP101", "RP102"),
     hint="An operation in place (mul_, add_, x[...] = ..., out=) works on the caller's tensor or on a view of it: work "
@@ -305,6 +309,7 @@ def round_trip(t: Trial) -> None:
     "state.batch_slice",
     when=when.all_of(when.has_state, when.independent_rows),
     needs=Needs(batches=(2, 3, 4, 5), picks=2),
+    after=(*BASICS, "RP208", "RP301"),
     hint="The last batch of an epoch is smaller: some rows of the state go on alone. Look for a batch size that is "
     "remembered, or rows matched by position in a larger buffer.",
 )
