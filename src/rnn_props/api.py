@@ -174,6 +174,7 @@ class TargetChecks:
         self.options = resolve(options or Options())
         self._runner = Runner(self.options, ignore_events)
         self._session: TargetSession | None = None
+        self._unusable = ""
         self._finalizer = weakref.finalize(self, self._runner.pool.close)
 
     def __enter__(self) -> TargetChecks:
@@ -193,12 +194,15 @@ class TargetChecks:
         Raises:
             TargetError: it can't be used.
         """
+        if self._unusable:
+            raise TargetError(self._unusable)
         if self._session is None:
             self._runner.pool.start()
             try:
                 self._session = self._runner.open(self.target)
             except TargetUnusableError as error:
-                raise TargetError(f"{self.target}: {error}") from None
+                self._unusable = f"{self.target}: {error}"
+                raise TargetError(self._unusable) from None
         return self._session
 
     def run(self, code: str) -> CheckResult:

@@ -150,7 +150,7 @@ class CheckItem(pytest.Item):
         return super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[Any, int | None, str]:
-        return self.path, None, self.name
+        return self.path, None, f"[{self.name}]"  # in brackets pytest leaves the dots of the name alone
 
 
 class CheckFailedError(AssertionError):

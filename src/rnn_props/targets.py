@@ -128,8 +128,8 @@ def _describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _closest(name: str, names: Iterable[str]) -> str:
-    match = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
+def _closest(name: str, names: Iterable[str], likeness: float = 0.5) -> str:
+    match = difflib.get_close_matches(name, list(names), n=1, cutoff=likeness)
     return f"; did you mean '{match[0]}'?" if match else ""
 
 
@@ -137,7 +137,7 @@ def _closest_module(missing: str) -> str:
     parent, _, name = missing.rpartition(".")
     if not parent:
         candidates = [item.name for item in pkgutil.iter_modules()]
-        hint = _closest(name, candidates)
+        hint = _closest(name, candidates, likeness=0.75)
         return hint or "; is its package installed, and are you in the folder that it is imported from?"
     package = sys.modules.get(parent)
     path = getattr(package, "__path__", None)

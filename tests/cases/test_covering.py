@@ -90,7 +90,9 @@ def test_a_limited_table_is_the_beginning_of_the_whole_one(limit: int) -> None:
 
 def test_sizes_are_equal_on_purpose_in_some_rows_and_not_in_most() -> None:
     table = covering_cases(Space.of(CONTRACTS["GRU"], Needs()), 0, ALL)
-    coincident = [case for case in table if case.batch == case.seq_len or case.batch == case.hyperparameters["hidden_size"]]
+    coincident = [
+        case for case in table if case.batch == case.seq_len or case.batch == case.hyperparameters["hidden_size"]
+    ]
     assert 5 <= len(coincident) < len(table) / 2
 
 

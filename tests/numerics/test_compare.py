@@ -51,6 +51,12 @@ def test_one_unit_in_the_last_place_is_a_difference(shape: tuple[int, ...], seed
     assert 0 < gap.size < 1e-14
 
 
+def test_two_numbers_that_differ_late_are_written_out_to_where_they_differ() -> None:
+    gap = difference(torch.tensor(0.5).double() + 2.0**-50, torch.tensor(0.5).double(), "x")
+    assert gap is not None
+    assert gap.message == "x: expected 0.5, got 0.50000000000000089"
+
+
 def test_an_element_is_named_by_the_letters_of_its_rule_and_by_numbers_without_one() -> None:
     expected = torch.zeros(2, 3)
     actual = expected.clone()

@@ -19,7 +19,7 @@ from rnn_props.targets import TargetError
 
 #: Sizes of the probing calls, all different.
 _SIZES: Mapping[str, int] = {"input_size": 3, "hidden_size": 5, "output_size": 7}
-_FIRST, _SECOND = 4, 6
+_FIRST, _SECOND = 11, 13
 
 
 class ProbeError(TargetError):
@@ -168,13 +168,8 @@ class Probe:
     def _settle_layout(self, contract: Contract) -> Contract:
         hyperparameters = self.simplest()
         sizes = contract.sizes(hyperparameters, 0, 0)
-        features = sizes.get("I", _SIZES["input_size"])
-        try:
-            subject = self._factory.subject(hyperparameters, 0, dtype="float32")
-            inputs = torch.randn(_FIRST, _SECOND, features, generator=torch.Generator().manual_seed(0))
-            output = subject.call(inputs).output
-        except (TargetRaisedError, UnusableResultError) as error:
-            raise ProbeError(_unusable(error)) from error
+        subject, inputs, output = self._first_call(contract, hyperparameters, sizes)
+        features = inputs.shape[-1]
         if not isinstance(output, Tensor):
             raise ProbeError(
                 f"a call with an input of shape ({_FIRST}, {_SECOND}, {features}) gave a {type(output).__name__}; "
@@ -212,6 +207,23 @@ class Probe:
             evidence,
             time_text,
         )
+
+    def _first_call(
+        self, contract: Contract, hyperparameters: Mapping[str, Any], sizes: Mapping[str, int]
+    ) -> tuple[Subject, Tensor, Any]:
+        """A call that works. Where no argument is known for the input's features, the user's own values are tried."""
+        given = [value for value in contract.fixed.values() if type(value) is int and value > 0]
+        candidates = [sizes["I"]] if "I" in sizes else [_SIZES["input_size"], *given]
+        first_error: TargetRaisedError | UnusableResultError | None = None
+        for features in candidates:
+            try:
+                subject = self._factory.subject(hyperparameters, 0, dtype="float32")
+                inputs = torch.randn(_FIRST, _SECOND, features, generator=torch.Generator().manual_seed(0))
+                return subject, inputs, subject.call(inputs).output
+            except (TargetRaisedError, UnusableResultError) as error:
+                first_error = first_error or error
+        assert first_error is not None
+        raise ProbeError(_unusable(first_error)) from first_error
 
     def _feature_rule(
         self, contract: Contract, size: int, sizes: Mapping[str, int], hyperparameters: Mapping[str, Any]

@@ -98,8 +98,10 @@ def _leaf_difference(actual: Tensor, expected: Tensor, what: str, rule: ShapeRul
         return None
     place = _indices(int(gap.argmax()), tuple(gap.shape))
     got, wanted = float(one[tuple(place)]), float(two[tuple(place)])
-    message = f"{what}{_place(place, rule)}: expected {wanted:.9g}, got {got:.9g}"
-    return Difference(message, f"{wanted:.9g}", f"{got:.9g}", size)
+    digits = 9 if f"{wanted:.9g}" != f"{got:.9g}" else 17
+    wanted_text, got_text = f"{wanted:.{digits}g}", f"{got:.{digits}g}"
+    message = f"{what}{_place(place, rule)}: expected {wanted_text}, got {got_text}"
+    return Difference(message, wanted_text, got_text, size)
 
 
 def _indices(flat: int, shape: tuple[int, ...]) -> list[int]:
