@@ -13,7 +13,7 @@ from torch_contracts import CONTRACTS, NAMES, build, with_fault
 
 from rnn_props.cases import Call, Case, Fault, Source, Verdict, judge, make_call
 from rnn_props.contracts import Capabilities, Contract, booleans, choices, free, integers, probabilities
-from rnn_props.subjects import kept_clean, leaves, map_tree
+from rnn_props.subjects import kept_clean, map_tree
 
 _EXAMPLES = settings(max_examples=60, deadline=None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -134,9 +135,10 @@ def test_the_usual_budget_is_enough_for_a_case_of_which_one_thing_matters() -> N
 def test_no_candidate_is_tried_twice() -> None:
     shrinker = shrink(LARGE, CONTRACTS["LSTM"], EVERYTHING, budget=500)
     seen = [next(shrinker)]
-    with pytest.raises(StopIteration):
+    with contextlib.suppress(StopIteration):
         while True:
             seen.append(shrinker.send(seen[-1].seq_len >= 5))
+    assert len(seen) > 10
     identifiers = [case.case_id for case in seen]
     assert len(set(identifiers)) == len(identifiers)
     assert LARGE.case_id not in identifiers

@@ -231,8 +231,8 @@ def test_a_bad_hyperparameter_is_met_when_the_module_is_built() -> None:
 
 def test_the_messages_of_a_trial_are_those_of_the_check() -> None:
     t = _trial()
-    with pytest.raises(Violation, match="^it does not hold$") as caught:
+    with pytest.raises(Violation, match=r"^it does not hold$") as caught:
         t.fail("it does not hold", expected="a", actual="b")
     assert (caught.value.expected, caught.value.actual) == ("a", "b")
-    with pytest.raises(Discarded, match="^nothing to see$"):
+    with pytest.raises(Discarded, match=r"^nothing to see$"):
         t.discard("nothing to see")

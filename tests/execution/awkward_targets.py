@@ -42,7 +42,7 @@ class ExitsInForward(_Model):
 
 class ExitsForLongInputs(_Model):
     def forward(self, x: Tensor) -> Tensor:
-        if x.size(1) > 7:
+        if x.size(1) > 12:
             sys.exit("too long")
         return super().forward(x)
 
@@ -109,3 +109,29 @@ class Holder:
 
 an_instance = _Model(3, 4, 2)
 an_lstm = nn.LSTM(3, 4, num_layers=2, bidirectional=True, batch_first=True)
+
+
+class ReadsPackedStateOfFewerLayers(_Model):
+    """For three rows it makes the call on which torch's packed LSTM dies: c has fewer layers than h."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.size(0) == 3:
+            packed = nn.utils.rnn.pack_padded_sequence(torch.zeros(5, 3, 3), torch.tensor([5, 3, 2]))
+            nn.LSTM(3, 5, num_layers=2)(packed, (torch.zeros(2, 3, 5), torch.zeros(1, 3, 5)))
+        return super().forward(x)
+
+
+class CorruptsTheHeap(_Model):
+    """For three rows it makes calls after which torch's memory is in disorder: the end varies from run to run."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.size(0) == 3:
+            packed = nn.utils.rnn.pack_padded_sequence(torch.zeros(6, 4, 3), torch.tensor([6, 6, 6, 6]))
+            for _ in range(20):
+                nn.LSTM(3, 5)(packed, (torch.zeros(1, 1, 5), torch.zeros(1, 1, 5)))
+        return super().forward(x)
+
+
+def make_lstm(input_size: int, hidden_size: int, num_layers: int = 1) -> nn.Module:
+    """A factory of a module that is called as torch's LSTM."""
+    return nn.LSTM(input_size, hidden_size, num_layers)

@@ -72,7 +72,7 @@ def test_an_argument_with_a_value_makes_the_target_usable() -> None:
     assert one("NeedsTheta", arguments={"theta": 0.5}, checks=("RP101",)).status == "passed"
 
 
-@pytest.mark.parametrize("target", ["make_model", "Holder.Inner", "Prints", "an_instance", "an_lstm"])
+@pytest.mark.parametrize("target", ["make_model", "make_lstm", "Holder.Inner", "Prints", "an_instance", "an_lstm"])
 def test_factories_nested_classes_instances_and_noisy_modules_are_checked(target: str) -> None:
     result = one(target)
     assert result.status in ("passed", "warned"), [
@@ -102,6 +102,25 @@ def test_a_crash_is_a_finding_with_its_signal_and_a_shrunk_case() -> None:
     assert finding.case["batch"] == 3
     assert finding.case.get("seq_len", 1) == 1
     assert finding.case["hyperparameters"] == {"input_size": 1, "hidden_size": 1, "output_size": 1}
+
+
+def test_the_crash_of_torchs_packed_lstm_costs_one_worker_and_is_shrunk() -> None:
+    (found,) = one("ReadsPackedStateOfFewerLayers", checks=("RP101",), profile="default").results
+    assert found.status == "failed"
+    assert found.findings[0].kind == "crashed"
+    assert found.findings[0].signal in ("SIGSEGV", "SIGABRT", "SIGBUS")
+    assert found.findings[0].case["batch"] == 3
+
+
+@pytest.mark.slow
+def test_a_heap_that_is_corrupted_ends_a_worker_and_not_the_run() -> None:
+    # How it ends varies: a signal at once, one later, a deadlock, or nothing at all.
+    result = one("CorruptsTheHeap", checks=("RP101", "RP105"))
+    assert {found.code for found in result.results} == {"RP101", "RP105"}
+    for found in result.results:
+        assert found.status in ("passed", "failed", "warned", "blocked")
+        for finding in found.findings:
+            assert finding.kind in ("crashed", "hung", "raised")
 
 
 @pytest.mark.slow

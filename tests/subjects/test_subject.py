@@ -202,15 +202,19 @@ def test_the_stopwatch_counts_the_targets_time_alone() -> None:
     time.sleep(0.05)
     assert watch.seconds == built
     subject.call(torch.zeros(1))
-    assert 0.05 <= watch.seconds - built < 0.5
+    assert watch.seconds - built >= 0.05
 
 
 def test_the_stopwatch_counts_a_call_that_raises() -> None:
-    watch = Stopwatch()
-    with pytest.raises(ValueError, match="stop"), watch.running():
-        time.sleep(0.01)
+    def forward(*_: Any) -> Any:
+        time.sleep(0.02)
         raise ValueError("stop")
-    assert watch.seconds >= 0.01
+
+    subject = _scripted(forward_does=forward)
+    built = subject.stopwatch.seconds
+    with pytest.raises(TargetRaisedError, match="stop"):
+        subject.call(torch.zeros(1))
+    assert subject.stopwatch.seconds - built >= 0.02
 
 
 def test_an_instance_is_copied_and_never_changed() -> None:

@@ -65,6 +65,8 @@ def _candidates(case: Case, space: Space) -> Iterator[Case]:
     if case.batched:
         for simpler in _before(case.batch, space.dimensions["B"]):
             yield replace(case, batch=simpler)
+    if not case.batched and True in space.dimensions["batched"]:
+        yield replace(case, batched=True)
     for simpler in _before(case.dtype, space.dimensions["dtype"]):
         yield replace(case, dtype=simpler)
     if len(case.splits) > 1:

@@ -139,9 +139,7 @@ def strides(t: Trial) -> None:
     "RP309",
     "time.length",
     when=when.all_of(when.has_sequence),
-    needs=Needs(
-        lengths=(1, 17, 65, 130, 257), batches=(1, 2), roles={"bidirectional": (False,)}, fills=("normal",)
-    ),
+    needs=Needs(lengths=(1, 17, 65, 130, 257), batches=(1, 2), roles={"bidirectional": (False,)}, fills=("normal",)),
     share=0.35,
     after=(*BASICS, "RP304"),
     hint="Something has a fixed size or a limit in time: a buffer of positions, a maximal length, a window.",

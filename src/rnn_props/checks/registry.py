@@ -32,7 +32,8 @@ class Check:
         needs: what is drawn for it.
         prepare: a last adjustment of each drawn case, idempotent.
         after: the checks that it rests on; if one of them fails, this one is blocked.
-        share: the part of the profile's examples that it gets (for checks with costly cases).
+        share: the part of the profile's examples that it gets: below 1 where cases are costly, above where every pair
+            of sizes counts.
         advice: it never fails, only warns.
         each_fault: every kind of fault that it finds is a finding of its own.
     """
@@ -136,7 +137,7 @@ def select(patterns: Iterable[str] = (), skip: Iterable[str] = ()) -> list[Check
 
 
 def _matching(pattern: str) -> list[Check]:
-    parts = [part for part in pattern.split(",") if part]
+    parts = [part.strip() for part in pattern.split(",")]
     found: list[Check] = []
     for part in parts:
         matches = [

@@ -164,9 +164,10 @@ def _pairs(one: Any, two: Any) -> list[tuple[Tensor, Tensor]]:
 @check(
     "RP408",
     "reject.crash",
-    needs=Needs(faults="any", batched=None, batches=(2, 3, 4), lengths=(2, 3), states=("random",)),
+    needs=Needs(faults="any", batched=None, batches=(1, 2, 3, 4), lengths=(2, 3), states=("random",)),
     after=(),
     each_fault=True,
+    share=3.0,
     hint="A kernel was reached with sizes that do not fit. Check shapes in Python before calling it: a crash takes the "
     "user's process and all its work with it.",
 )

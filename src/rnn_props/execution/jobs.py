@@ -94,12 +94,9 @@ class Plans:
         if check.prepare is not None:
             cases = [check.prepare(case, self._contract) for case in cases]
         if check.needs.faults:
-            bases = (
-                cases if self._most is not None else _spread(cases, max(round(self._profile.bases * check.share), 2))
-            )
             cases = [
                 replace(case, fault=fault)
-                for case in bases
+                for case in cases
                 for fault in faults_for(case, self._contract, check.needs.faults)
             ]
         distinct = list({case.case_id: case for case in cases}.values())
@@ -114,13 +111,6 @@ class Plans:
                 count += rows
             self._drawn[key] = table + draw_cases(self._contract, needs, seed=seed, count=count)
         return self._drawn[key]
-
-
-def _spread(cases: list[Case], count: int) -> list[Case]:
-    """Some of the cases, from all along the list."""
-    if len(cases) <= count:
-        return cases
-    return [cases[index * len(cases) // count] for index in range(count)]
 
 
 @dataclass(slots=True)

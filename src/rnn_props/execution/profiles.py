@@ -12,7 +12,7 @@ class Profile:
     Attributes:
         covering: the most rows of the table of covering pairs.
         random: how many cases Hypothesis draws after them.
-        bases: from how many valid cases the faults of a fault check are made.
+        bases: the most rows of the table from which the faults of a fault check are made (half as many are drawn).
         shrinks: the most candidates that are tried for one failure.
         time_limit_s: for one case in a worker, after which it counts as hung; a target that was slow to probe gets
             more.
@@ -34,7 +34,7 @@ PROFILES: dict[str, Profile] = {
     profile.name: profile
     for profile in (
         Profile("quick", covering=14, random=6, bases=4, shrinks=60, time_limit_s=10, check_limit_s=20),
-        Profile("default", covering=60, random=30, bases=12, shrinks=150, time_limit_s=10, check_limit_s=60),
+        Profile("default", covering=60, random=30, bases=10, shrinks=150, time_limit_s=10, check_limit_s=60),
         Profile(
             "nightly",
             covering=400,

@@ -132,7 +132,11 @@ class Runner:
         if self._database is None:
             return
         key = case_key(target, result.code)
-        kept = {json.dumps(finding.case, sort_keys=True).encode() for finding in result.findings if finding.status == "failed" and finding.case}
+        kept = {
+            json.dumps(finding.case, sort_keys=True).encode()
+            for finding in result.findings
+            if finding.status == "failed" and finding.case
+        }
         for value in list(self._database.fetch(key)):
             if value not in kept and self.options.replay:
                 self._database.delete(key, value)

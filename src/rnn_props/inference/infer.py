@@ -21,8 +21,9 @@ from rnn_props.contracts.presets import (
     cell_contract,
     sequence_contract,
 )
-from rnn_props.inference.probe import Probe
+from rnn_props.inference.probe import SIZES, Probe
 from rnn_props.inference.signature import STATE_NAMES, Signatures, read_signatures, role_of
+from rnn_props.subjects import Factory, TargetRaisedError, UnusableResultError
 from rnn_props.targets import TargetError
 
 _CLASS_OF: Mapping[type[nn.Module], str] = {
@@ -62,6 +63,8 @@ def infer_contract(target: Any, arguments: Mapping[str, Value] | None = None) ->
     _check_arguments(signatures, fixed)
     if isinstance(target, nn.Module):
         return _of_instance(target, signatures)
+    if not isinstance(target, type):
+        signatures = _with_forward_of_what_it_builds(target, signatures, fixed)
     own = next((name for cls, name in _CLASS_OF.items() if target is cls), None)
     contract = None
     if own is not None:
@@ -73,6 +76,20 @@ def infer_contract(target: Any, arguments: Mapping[str, Value] | None = None) ->
     elif fixed:
         contract = _with_fixed(contract, fixed)
     return contract if own is not None and not fixed else Probe(target, contract).settle()
+
+
+def _with_forward_of_what_it_builds(target: Any, signatures: Signatures, fixed: Mapping[str, Value]) -> Signatures:
+    """A factory's signatures, with forward as in a module that it builds; as they were where it builds none."""
+    sizes = {
+        item.name: size
+        for item in signatures.constructor
+        if (size := SIZES.get(role_of(item.name) or "")) is not None and item.name not in fixed
+    }
+    try:
+        module = Factory(target, Contract(fixed=fixed)).module(sizes, 0)
+    except (TargetRaisedError, UnusableResultError):
+        return signatures  # probing will say why
+    return replace(signatures, forward=read_signatures(module).forward)
 
 
 def _check_arguments(signatures: Signatures, fixed: Mapping[str, Value]) -> None:

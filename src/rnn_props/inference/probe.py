@@ -18,7 +18,7 @@ from rnn_props.subjects import Factory, Result, Subject, TargetRaisedError, Unus
 from rnn_props.targets import TargetError
 
 #: Sizes of the probing calls, all different.
-_SIZES: Mapping[str, int] = {"input_size": 3, "hidden_size": 5, "output_size": 7}
+SIZES: Mapping[str, int] = {"input_size": 3, "hidden_size": 5, "output_size": 7}
 _FIRST, _SECOND = 11, 13
 
 
@@ -94,7 +94,7 @@ class Probe:
             role = next((role for role, argument in self._contract.roles.items() if argument == name), "")
             if not isinstance(domain, Domain):
                 raise TargetError(f"the contract draws '{name}' from a strategy, which can't be probed")
-            drawn[name] = _SIZES[role] if role in _SIZES and len(domain.values) > 1 else domain.values[0]
+            drawn[name] = SIZES[role] if role in SIZES and len(domain.values) > 1 else domain.values[0]
             if role == "batch_first" and len(domain.values) > 1:
                 drawn[name] = False
         return drawn
@@ -126,7 +126,7 @@ class Probe:
     def _inputs(self, *, batch: int = _SECOND, batched: bool = True) -> Tensor:
         hyperparameters = self.simplest()
         rule = self._contract.rules(hyperparameters, batched=batched).input
-        shape = rule.shape({"I": _SIZES["input_size"], **self._contract.sizes(hyperparameters, _FIRST, batch)})
+        shape = rule.shape({"I": SIZES["input_size"], **self._contract.sizes(hyperparameters, _FIRST, batch)})
         return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
     def _call(self, subject: Subject, inputs: Tensor) -> Result:
@@ -213,7 +213,7 @@ class Probe:
     ) -> tuple[Subject, Tensor, Any]:
         """A call that works. Where no argument is known for the input's features, the user's own values are tried."""
         given = [value for value in contract.fixed.values() if type(value) is int and value > 0]
-        candidates = [sizes["I"]] if "I" in sizes else [_SIZES["input_size"], *given]
+        candidates = [sizes["I"]] if "I" in sizes else [SIZES["input_size"], *given]
         first_error: TargetRaisedError | UnusableResultError | None = None
         for features in candidates:
             try:

@@ -7,12 +7,12 @@ taken for an error of a check), and torch's global state is put back after it.
 from __future__ import annotations
 
 import copy
-import inspect
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -241,10 +241,10 @@ def _kind(value: Any) -> str:
 
 def _own_frame(error: BaseException) -> str:
     """The innermost frame of the error that is neither torch's nor ours: where the user should look."""
-    own = inspect.getfile(Subject).rpartition("subjects")[0]
-    zoo = f"{own}zoo"
+    own = str(Path(__file__).resolve().parents[1])
+    zoo, of_torch = f"{own}/zoo", str(Path(torch.__file__).parent)
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        torch_frame = "/torch/" in frame.filename
-        if not torch_frame and (not frame.filename.startswith(own) or frame.filename.startswith(zoo)):
+        file = frame.filename
+        if not file.startswith(of_torch) and (not file.startswith(own) or file.startswith(zoo)):
             return f"{frame.filename}:{frame.lineno} in {frame.name}: {frame.line}"
     return ""
