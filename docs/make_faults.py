@@ -30,7 +30,7 @@ FAMILIES = {"input": "Input (RP401)", "state": "State (RP402)", "hyperparameters
 
 #: input_size, hidden_size and batch of the calls that each fault is put into; where they end differently, the table
 #: has every end.
-SIZES = ((3, 4, 6), (1, 1, 6), (3, 5, 6), (1, 2, 2))
+SIZES = ((3, 4, 6), (1, 1, 6), (3, 5, 6), (1, 2, 2), (1, 1, 1))
 
 #: What each fault in a tensor does.
 MEANINGS = {
@@ -90,7 +90,7 @@ the bad value was used, not noticed, which is advice.
 
 ## What torch itself does
 
-Measured with torch {torch} on the CPU, in float64, for four configurations each, batched and unbatched, and with the
+Measured with torch {torch} on the CPU, in float64, for five configurations each, batched and unbatched, and with the
 fault in one member of the state or in all; where they end differently the cell has every end. An empty cell means that
 the module has no such fault, or that the judge discards the case. What torch accepts or dies on is charged to nobody:
 on `torch.nn` targets it is a warning marked *inherited from torch*, and so it is on a module that is held to torch's

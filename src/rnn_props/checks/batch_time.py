@@ -109,7 +109,7 @@ def causality(t: Trial) -> None:
     t.same(
         cut(after, t.rules.output, "T", 0, stop),
         cut(before, t.rules.output, "T", 0, stop),
-        f"output up to step {stop - 1} after a change of later inputs",
+        f"after a change of inputs later than step {stop - 1}: output",
         t.rules.output,
     )
 
@@ -159,6 +159,6 @@ def length(t: Trial) -> None:
     t.same(
         short.output,
         whole.output.narrow(axis, 0, half),
-        f"output of the first {half} of {t.sizes['T']} steps alone",
+        f"the first {half} of {t.sizes['T']} steps alone: output",
         t.rules.output,
     )

@@ -147,10 +147,10 @@ def final_output(t: Trial) -> None:
     directions = t.sizes["D"]
     width = result.output.shape[-1] // directions
     last = result.output.select(axis, t.sizes["T"] - 1).narrow(-1, 0, width)
-    t.same(hidden[-directions], last, "h_n of the top layer (expected is the last output)")
+    t.same(hidden[-directions], last, "against the last output: h_n of the top layer")
     if directions == 2:
         first = result.output.select(axis, 0).narrow(-1, width, width)
-        t.same(hidden[-1], first, "h_n of the top layer's backward direction (expected is the first output)")
+        t.same(hidden[-1], first, "against the first output: h_n of the top layer's backward direction")
 
 
 #: Changes of a state that are tried until one shows: small ones, and ones that no saturation or dead unit hides.
@@ -232,7 +232,7 @@ def _lower_rows_unchanged(t: Trial, base: Result, result: Result, layer: int, pl
     ]
     for (name, leaf), (_, before) in zip(state_leaves(result.state), state_leaves(base.state), strict=True):
         for row in blind:
-            t.same(leaf[row], before[row], f"{name}[layer and direction {row}] after a change of {place}")
+            t.same(leaf[row], before[row], f"after a change of {place}: {name}[layer and direction {row}]")
 
 
 @check(
@@ -299,7 +299,7 @@ def round_trip(t: Trial) -> None:
     following = t.other_input(11)
     once = t.call(following, state)
     once = Result(clone(once.output), clone(once.state))
-    t.same(state, kept, "returned state after it was passed on", t.rules.state)
+    t.same(state, kept, "after it was passed on: returned state", t.rules.state)
     t.same_result(t.call(following, state), once, "the returned state passed on a second time")
     t.same_result(t.call(following, kept), once, "a copy of the returned state passed on")
 

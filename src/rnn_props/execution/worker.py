@@ -107,8 +107,6 @@ def _outcome(check: Check, trial: Trial) -> dict[str, Any]:
         return {
             "kind": "raised",
             "message": str(raised),
-            "expected": "a result",
-            "actual": type(raised.error).__name__,
             "where": raised.where,
         }
     except UnusableResultError as error:
