@@ -88,10 +88,10 @@ def test_other_targets_still_run_when_one_can_not_be_used() -> None:
 
 
 def test_a_module_that_calls_exit_fails_the_check_and_not_the_run() -> None:
-    result = one("ExitsForLongInputs", checks=("RP101",), profile="default")
+    result = one("ExitsForTwoSteps", checks=("RP101",), profile="default")
     (found,) = result.results
     assert found.status == "failed"
-    assert "raised SystemExit: too long" in found.message
+    assert "raised SystemExit: too short" in found.message
 
 
 def test_a_crash_is_a_finding_with_its_signal_and_a_shrunk_case() -> None:

@@ -137,7 +137,7 @@ def select(patterns: Iterable[str] = (), skip: Iterable[str] = ()) -> list[Check
 
 
 def _matching(pattern: str) -> list[Check]:
-    parts = [part.strip() for part in pattern.split(",")]
+    parts = [part.strip() for part in pattern.split(",") if part.strip()] or [pattern]
     found: list[Check] = []
     for part in parts:
         matches = [

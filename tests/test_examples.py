@@ -1,0 +1,43 @@
+"""The founding examples: each original has the bug that its text says, each corrected form has none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import rnn_props
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+@pytest.mark.parametrize(
+    "target", ["lstm_model.py:LSTMModel", "multi_layer_lstm.py:MultiLayerLSTM", "cell_loop.py:LSTMCellModel"]
+)
+def test_zeros_of_float32_fail_in_float64_and_nothing_else_does(target: str) -> None:
+    (result,) = rnn_props.check(f"{EXAMPLES}/{target}", profile="quick", seed=0).targets
+    failed = [found for found in result.results if found.status == "failed"]
+    assert [found.code for found in failed] == ["RP105"]
+    finding = failed[0].findings[0]
+    assert "must have the same dtype, but got Float and Double" in finding.message
+    assert target.partition(":")[0] in finding.where
+    assert set(finding.case["hyperparameters"].values()) == {1}
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["lstm_model.py:LSTMModelFixed", "multi_layer_lstm.py:MultiLayerLSTMFixed", "cell_loop.py:LSTMCellModelFixed"],
+)
+def test_the_corrected_forms_are_clean(target: str) -> None:
+    (result,) = rnn_props.check(f"{EXAMPLES}/{target}", profile="quick", seed=0).targets
+    assert result.status == "passed"
+    assert result.ran >= 16
+
+
+def test_the_stack_with_a_size_for_each_layer_needs_one_argument() -> None:
+    target = f"{EXAMPLES}/stacked_sizes.py:StackedLSTM"
+    (bare,) = rnn_props.check(target, profile="quick", seed=0).targets
+    assert bare.status == "error"
+    assert "--arg hidden_sizes=VALUE" in bare.message
+    (given,) = rnn_props.check(target, profile="quick", seed=0, arguments={"hidden_sizes": [4, 5]}).targets
+    assert given.status == "passed"
