@@ -83,10 +83,11 @@ def _judge_value(name: str, value: Any, domain: Domain, contract: Contract) -> V
         if strict:
             return Verdict("invalid", f"{name}={value!r} is not a bool")
         return Verdict("unspecified", f"{name}={value!r} has a truth value")
-    return _judge_integer(name, value, domain, strict)
+    return _judge_integer(name, value, domain, contract)
 
 
-def _judge_integer(name: str, value: Any, domain: Domain, strict: bool) -> Verdict | None:
+def _judge_integer(name: str, value: Any, domain: Domain, contract: Contract) -> Verdict | None:
+    strict = contract.capabilities.torch_contract
     least = 1 if domain.kind == "size" else 0
     if isinstance(value, bool):
         return Verdict("invalid" if strict else "unspecified", f"{name}={value!r} is a bool, and a bool is an integer")
@@ -102,7 +103,9 @@ def _judge_integer(name: str, value: Any, domain: Domain, strict: bool) -> Verdi
         return None
     if value == 0 and not strict:
         return Verdict("unspecified", f"{name}=0 may be a layer of width zero")
-    return Verdict("invalid", f"{name}={value!r}: it must be at least {least}")
+    # range(-1) is empty: a stack of no layers that is built from it may be meant.
+    advice = not strict and name == contract.roles.get("num_layers")
+    return Verdict("invalid", f"{name}={value!r}: it must be at least {least}", advice=advice)
 
 
 def _judge_input(call: Call, contract: Contract, dtype: str) -> Verdict | None:

@@ -120,8 +120,12 @@ def _with_fixed(contract: Contract, fixed: Mapping[str, Value]) -> Contract:
 
 
 def _of_torch_signature(target: Any, signatures: Signatures, fixed: Mapping[str, Value]) -> Contract | None:
-    """The contract of torch.nn's module with this signature, if there is one."""
-    names = signatures.constructor_names() - set(fixed)
+    """The contract of torch.nn's module with this signature, if there is one.
+
+    A signature that has everything of torch's is held to torch's contract, whatever a call shows. One that has a part
+    of it may have a meaning of its own: there the simplest call must show torch's shapes.
+    """
+    names = signatures.constructor_names()
     if not {"input_size", "hidden_size"} <= names:
         return None
     if any(item.required and item.name not in (*SEQUENCE_ARGUMENTS, *fixed) for item in signatures.constructor):
@@ -129,23 +133,33 @@ def _of_torch_signature(target: Any, signatures: Signatures, fixed: Mapping[str,
     forward = signatures.forward
     if len(forward) < 2 or forward[1].name not in STATE_NAMES or any(item.required for item in forward[2:]):
         return None
-    is_cell = "num_layers" not in names and names <= CELL_ARGUMENTS | {"bias"}
-    full = not forward[1].required and (
-        names >= FULL_SEQUENCE_ARGUMENTS if not is_cell else "bias" in names and names <= CELL_ARGUMENTS
-    )
-    probe = Probe(target, Contract(convention="rnn", fixed=fixed))
-    sizes = {"input_size": 3, "hidden_size": 5}
-    kinds = probe.returns(sizes, inputs=torch.zeros(2, 7, 3), state_required=forward[1].required)
-    if is_cell:
-        shown = probe.returns(sizes, inputs=torch.zeros(7, 3), state_required=forward[1].required)
+    state_required = forward[1].required
+    sizes = {name: fixed.get(name, SIZES[name]) for name in ("input_size", "hidden_size")}
+    others = {name: value for name, value in fixed.items() if name not in sizes}
+    probe = Probe(target, Contract(convention="rnn", fixed=others))
+    features = sizes["input_size"]
+    if not isinstance(features, int):
+        return None
+    if "num_layers" not in names and names <= CELL_ARGUMENTS:
+        shown = probe.returns(sizes, inputs=torch.zeros(7, features), state_required=state_required)
         if shown in ("tensor", "pair of tensors"):
             name = "LSTMCell" if shown == "pair of tensors" else "RNNCell" if "nonlinearity" in names else "GRUCell"
-            return _signature_evidence(_preset(name, signatures, full=full), name, full, shown)
-    if kinds not in ("output and tensor", "output and pair"):
+            full = "bias" in names and not state_required
+            return _if_it_fits(target, _preset(name, signatures, full=full), name, shown, fixed)
+    shown = probe.returns(sizes, inputs=torch.zeros(2, 7, features), state_required=state_required)
+    if shown not in ("output and tensor", "output and pair"):
         return None
-    name = "LSTM" if kinds == "output and pair" else "RNN" if "nonlinearity" in names else "GRU"
-    contract = _preset(name, signatures, full=full)
-    return _signature_evidence(contract, name, full, kinds)
+    name = "LSTM" if shown == "output and pair" else "RNN" if "nonlinearity" in names else "GRU"
+    full = names >= FULL_SEQUENCE_ARGUMENTS and not state_required
+    return _if_it_fits(target, _preset(name, signatures, full=full), name, shown, fixed)
+
+
+def _if_it_fits(target: Any, contract: Contract, name: str, shown: str, fixed: Mapping[str, Value]) -> Contract | None:
+    """The contract, or None where it is promised in part only and the simplest call has other shapes."""
+    full = contract.capabilities.torch_contract
+    if not full and not Probe(target, _with_fixed(contract, fixed)).fits():
+        return None
+    return _signature_evidence(contract, name, full, shown)
 
 
 def _signature_evidence(contract: Contract, name: str, full: bool, shown: str) -> Contract:
@@ -199,7 +213,11 @@ def _of_model(target: Any, signatures: Signatures, fixed: Mapping[str, Value]) -
         ),
     )
     given = ", ".join(f"{argument} is {role}" for role, argument in roles.items()) or "none that is known"
-    return contract.with_evidence(f"constructor arguments by name: {given}")
+    contract = contract.with_evidence(f"constructor arguments by name: {given}")
+    states = [item.name for item in signatures.forward[1:] if item.name in STATE_NAMES]
+    if states:
+        contract = contract.with_evidence(f"its forward takes a state '{states[0]}', which is left out and not checked")
+    return contract
 
 
 def _domain(role: str, default: Any, required: bool) -> Any:

@@ -14,7 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from rnn_props.contracts import Contract, Domain, map_structure
-from rnn_props.subjects import Factory, Result, Subject, TargetRaisedError, UnusableResultError, map_tree
+from rnn_props.subjects import (
+    Factory,
+    Result,
+    Subject,
+    TargetRaisedError,
+    UnusableResultError,
+    expected_shapes,
+    map_tree,
+)
 from rnn_props.targets import TargetError
 
 #: Sizes of the probing calls, all different.
@@ -47,6 +55,10 @@ class Probe:
         hyperparameters = self.simplest()
         subject = self._usable(hyperparameters)
         capabilities = contract.capabilities
+        if not capabilities.torch_contract:
+            optional = contract.state is None or self._works(subject, self._inputs())
+            capabilities = replace(capabilities, optional_state=optional)
+            self._contract = contract = replace(contract, capabilities=capabilities)
         names = {name for name, _ in subject.module.named_parameters()}
         if contract.torch_module is not None:
             marks = {"weight_ih", "weight_hh"} if contract.convention == "cell" else {"weight_ih_l0", "weight_hh_l0"}
@@ -57,7 +69,6 @@ class Probe:
                 capabilities,
                 unbatched=unbatched,
                 empty_batch=self._works(subject, self._inputs(batch=0)),
-                optional_state=contract.state is None or self._works(subject, self._inputs()),
                 dtypes=("float64", "float32", *(dtype for dtype in ("bfloat16", "float16") if self._runs_in(dtype))),
             )
         contract = replace(contract, capabilities=capabilities)
@@ -86,6 +97,22 @@ class Probe:
             if kind:
                 return kind
         return ""
+
+    def fits(self) -> bool:
+        """Whether the simplest call gives output and state of the contract's shapes."""
+        hyperparameters = self.simplest()
+        rules = self._contract.rules(hyperparameters)
+        sizes = self._contract.sizes(hyperparameters, _FIRST, _SECOND)
+        for state in (None, self._zeros(hyperparameters)):
+            try:
+                subject = self._factory.subject(hyperparameters, 0, dtype="float32")
+                result = subject.call(self._inputs(), state)
+            except (TargetRaisedError, UnusableResultError):
+                continue
+            found = [result.state] if rules.output is None else [result.output, result.state]
+            wanted = [rules.state] if rules.output is None else [rules.output, rules.state]
+            return bool(_shapes(found) == _shapes(expected_shapes(wanted, sizes)))
+        return False
 
     def simplest(self) -> dict[str, Any]:
         """The simplest hyperparameters, with the sizes of the probe."""
@@ -250,6 +277,15 @@ class Probe:
         except (TargetRaisedError, UnusableResultError, KeyError):
             return letter
         return f"D*{letter}" if isinstance(output, Tensor) and 2 * size in output.shape else letter
+
+
+def _shapes(tree: Any) -> Any:
+    """The shapes in a tree; lists and tuples count alike."""
+    if isinstance(tree, Tensor):
+        return tuple(tree.shape)
+    if isinstance(tree, tuple | list) and not all(isinstance(item, int) for item in tree):
+        return [_shapes(item) for item in tree]
+    return tree
 
 
 def _kind_of(value: Any, inputs: Tensor) -> str:
