@@ -39,7 +39,7 @@ def _must_reject(t: Trial) -> None:
 @check(
     "RP401",
     "reject.input",
-    needs=Needs(faults="input", batches=(2, 3, 4), lengths=(2, 3, 4)),
+    needs=Needs(faults="input", batched=None, batches=(2, 3, 4), lengths=(2, 3, 4)),
     after=_AFTER,
     each_fault=True,
     hint="Compare the input's number of dimensions, its last dimension and its dtype with what the module was built "
@@ -54,7 +54,7 @@ def reject_input(t: Trial) -> None:
     "RP402",
     "reject.state",
     when=when.has_state,
-    needs=Needs(faults="state", states=("random",), batches=(2, 3, 4), lengths=(2, 3, 4)),
+    needs=Needs(faults="state", batched=None, states=("random",), batches=(2, 3, 4), lengths=(2, 3, 4)),
     after=_AFTER,
     each_fault=True,
     hint="Compare every leaf of the given state with its rule before using it. A state of batch 1 broadcasts "
