@@ -232,7 +232,7 @@ class TargetSession:
         while progress:
             progress = False
             for check in list(self._waiting):
-                if any(code not in self.results for code in self._rests_on(check)):
+                if any(code not in self.results for code in check.after):
                     continue
                 quick = self._without_running(check)
                 if quick is not None:
@@ -242,9 +242,6 @@ class TargetSession:
                 elif (slot := next((slot for slot in self._slots if slot.batch is None), None)) is not None:
                     self._waiting.remove(check)
                     self._start(check, slot)
-
-    def _rests_on(self, check: Check) -> list[str]:
-        return list(check.after)
 
     def _without_running(self, check: Check) -> CheckResult | None:
         """The result of a check that is blocked or does not apply."""
