@@ -1,23 +1,24 @@
-"""What is asserted: one file a family, and the registry. Importing this package registers every check."""
+"""What is asserted: one file a family, and the registry. Importing this package registers every check in it."""
 
-from rnn_props.checks import batch_time, mode, rejection, shape, state
-from rnn_props.checks.registry import Check, UnknownCheckError, all_checks, check, get, select
+import importlib
+import pkgutil
+
+from rnn_props.checks.registry import Check, Page, UnknownCheckError, all_checks, check, get, select
 from rnn_props.checks.trial import Advice, Discarded, Trial, Violation
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
 
 __all__ = [
     "Advice",
     "Check",
     "Discarded",
+    "Page",
     "Trial",
     "UnknownCheckError",
     "Violation",
     "all_checks",
-    "batch_time",
     "check",
     "get",
-    "mode",
-    "rejection",
     "select",
-    "shape",
-    "state",
 ]

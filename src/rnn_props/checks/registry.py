@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import inspect
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -20,18 +21,59 @@ BASICS = ("RP101", "RP102", "RP501", "RP207")
 
 
 @dataclass(frozen=True, slots=True)
+class Page:
+    """What there is to read about a check, from its docstring.
+
+    Attributes:
+        statement: the rule, in a sentence or two: the docstring's first paragraph.
+        why: what goes wrong for a user where the rule is broken.
+        causes: the usual ones.
+        fix: what to write instead.
+    """
+
+    statement: str
+    why: str = ""
+    causes: tuple[str, ...] = ()
+    fix: str = ""
+
+
+_SECTIONS = {"Why": "why", "Causes": "causes", "Fix": "fix"}
+
+
+def read_page(docstring: str) -> Page:
+    """Read a check's docstring: a statement, then the sections `Why:`, `Causes:` (a list) and `Fix:`, if any."""
+    paragraphs: dict[str, list[str]] = {"statement": []}
+    section = "statement"
+    for line in inspect.cleandoc(docstring).splitlines():
+        head, colon, rest = line.partition(":")
+        if colon and head in _SECTIONS:
+            section, line = _SECTIONS[head], rest
+        paragraphs.setdefault(section, []).append(line.strip())
+    causes: list[str] = []
+    for line in paragraphs.pop("causes", []):
+        if line.startswith("- "):
+            causes.append(line[2:])
+        elif line and causes:
+            causes[-1] += f" {line}"
+    return Page(causes=tuple(causes), **{name: " ".join(" ".join(lines).split()) for name, lines in paragraphs.items()})
+
+
+@dataclass(frozen=True, slots=True)
 class Check:
     """One property that recurrent modules agree on.
 
     Attributes:
         code, name: stable, such as `RP201` and `state.continuity`.
-        statement: the rule, in one sentence.
+        page: its statement, and what its page says.
         hint: the usual causes, and where to look first.
         run: the assertion. It gets a trial, and raises a violation through it.
         not_applicable: from the contract to the reason why the check does not apply, or None where it does.
         needs: what is drawn for it.
         prepare: a last adjustment of each drawn case, idempotent.
-        after: the checks that it rests on; if one of them fails, this one is blocked.
+        after: the checks that it rests on, run before it even where they were not asked for; if one of them fails, this
+            one is blocked.
+        explained_by: checks whose failure says more of the same cause: where one of them was asked for, too, it comes
+            first, and if it fails, this one is blocked.
         share: the part of the profile's examples that it gets: below 1 where cases are costly, above where every pair
             of sizes counts.
         advice: it never fails, only warns.
@@ -40,16 +82,21 @@ class Check:
 
     code: str
     name: str
-    statement: str
+    page: Page
     hint: str
     run: Callable[[Trial], None]
     not_applicable: Callable[[Contract], str | None]
     needs: Needs
     prepare: Callable[[Case, Contract], Case] | None = None
     after: tuple[str, ...] = BASICS
+    explained_by: tuple[str, ...] = ()
     share: float = 1.0
     advice: bool = False
     each_fault: bool = False
+
+    @property
+    def statement(self) -> str:
+        return self.page.statement
 
     @property
     def family(self) -> str:
@@ -68,11 +115,12 @@ def check(
     when: Callable[[Contract], str | None] | None = None,
     prepare: Callable[[Case, Contract], Case] | None = None,
     after: tuple[str, ...] = BASICS,
+    explained_by: tuple[str, ...] = (),
     share: float = 1.0,
     advice: bool = False,
     each_fault: bool = False,
 ) -> Callable[[Callable[[Trial], None]], Callable[[Trial], None]]:
-    """Register a function as a check; its docstring is the statement.
+    """Register a function as a check; its docstring is the statement and the page (see `read_page`).
 
     Raises:
         ValueError: the code or name is taken or malformed, or there is no docstring.
@@ -87,17 +135,17 @@ def check(
     def register(function: Callable[[Trial], None]) -> Callable[[Trial], None]:
         if not function.__doc__:
             raise ValueError(f"{code} needs a docstring: it is the check's statement")
-        statement = " ".join(function.__doc__.split())
         _CHECKS[code] = Check(
             code=code,
             name=name,
-            statement=statement,
+            page=read_page(function.__doc__),
             hint=hint,
             run=function,
             not_applicable=when or (lambda contract: None),
             needs=needs or Needs(),
             prepare=prepare,
             after=tuple(other for other in after if other != code),
+            explained_by=tuple(other for other in explained_by if other != code),
             share=share,
             advice=advice,
             each_fault=each_fault,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NoReturn
 
+import torch
 from torch import Tensor
 
 from rnn_props.cases import Call, Case, Source, TensorSpec, Verdict, input_spec, judge, make_call, make_state
@@ -21,7 +22,10 @@ from rnn_props.subjects import (
     Tree,
     UnusableResultError,
     cut,
+    leaves,
+    map_tree,
     select,
+    state_leaves,
 )
 
 
@@ -66,7 +70,6 @@ class Trial:
     case: Case
     contract: Contract
     factory: Factory
-    _bound: Bound | None = field(default=None, init=False)
 
     # -- what the case says -------------------------------------------------------------------------------------
 
@@ -148,6 +151,65 @@ class Trial:
         output = None if self.rules.output is None else select(result.output, self.rules.output, "B", rows)
         return Result(output, self.rows_of_state(result.state, rows))
 
+    # -- gradients ----------------------------------------------------------------------------------------------
+
+    def projection(self, tree: Any, seed: int = 0) -> Tensor:
+        """A scalar: the sum over all tensors of a tree, each weighted with fixed normal numbers of its own."""
+        generator = torch.Generator().manual_seed(seed)
+        total = torch.zeros((), dtype=torch.float64)
+        for _, leaf in leaves(tree):
+            if leaf.is_floating_point():
+                weights = torch.randn(leaf.shape, dtype=torch.float64, generator=generator)
+                total = total + (leaf.to(torch.float64) * weights).sum()
+        return total
+
+    def gradients(
+        self,
+        inputs: Any = None,
+        state: Any = ...,
+        *,
+        subject: Subject | None = None,
+        loss: Callable[[Result], Tensor] | None = None,
+    ) -> dict[str, Tensor | None]:
+        """The gradients of a scalar of the results, by name: `input`, each leaf of the initial state (`initial h_n`,
+        `initial c_n`, ...), and each parameter (`parameter NAME`); None where the scalar does not depend on it.
+
+        Args:
+            inputs, state: of the call; the case's by default.
+            subject: what is called.
+            loss: from the results to the scalar; a fixed random projection of output and state by default.
+        """
+        subject = subject or self.subject
+        given = (self.input if inputs is None else inputs).detach().clone().requires_grad_()
+        initial = self.state if state is ... else state
+        initial = map_tree(lambda leaf: leaf.detach().clone().requires_grad_(), initial)
+        result = subject.call(given, initial, grad=True)
+        scalar = loss(result) if loss is not None else self.projection([result.output, result.state])
+        of = {"input": given}
+        of |= {f"initial {name}": leaf for name, leaf in state_leaves(initial)}
+        of |= {f"parameter {name}": value for name, value in subject.parameters_of().items() if value.requires_grad}
+        return dict(zip(of, subject.differentiate(scalar, list(of.values())), strict=True))
+
+    def same_gradients(
+        self, actual: Mapping[str, Tensor | None], expected: Mapping[str, Tensor | None], what: str = ""
+    ) -> None:
+        """Two sets of gradients agree within rounding.
+
+        Raises:
+            ValueError: there is no gradient to compare: the check is wrong.
+        """
+        if not any(value is not None for value in expected.values()):
+            raise ValueError("there is no gradient on the side that is compared with: nothing would be compared")
+        prefix = f"{what}: " if what else ""
+        for name, value in expected.items():
+            other = actual.get(name)
+            if value is None and other is None:
+                continue
+            if value is None or other is None:
+                wanted, got = ("none" if item is None else "a gradient" for item in (value, other))
+                self.fail(f"{prefix}gradient of {name}: expected {wanted}, got {got}", expected=wanted, actual=got)
+            self.same(other, value, f"{prefix}gradient of {name}", bound=lambda: self.gradient_bound)
+
     # -- assertions ---------------------------------------------------------------------------------------------
 
     def fail(self, message: str, *, expected: str = "", actual: str = "") -> NoReturn:
@@ -164,10 +226,18 @@ class Trial:
         if self.carries_state and final_state:
             self.same(actual.state, expected.state, f"{prefix}state", self.rules.state)
 
-    def same(self, actual: Any, expected: Any, what: str, rules: Rules = None) -> None:
+    def same(
+        self, actual: Any, expected: Any, what: str, rules: Rules = None, *, bound: Callable[[], Bound] | None = None
+    ) -> None:
         """Two trees agree within the bound that rounding in the case's dtype can explain.
 
         The bound is measured only when the results are not the same to a few units; most are.
+
+        Args:
+            actual, expected: tensors, or trees of them.
+            what: what they are called in the message.
+            rules: the shape rules of the leaves.
+            bound: measures the bound; by default the one of the case's own call.
         """
         gap = difference(actual, expected, what, rules)
         if gap is None:
@@ -178,25 +248,33 @@ class Trial:
             return
         if gap.size == float("inf"):
             raise Violation(gap.message, expected=gap.expected, actual=gap.actual)
-        bound = self.bound
-        if bound.ill_conditioned:
+        measured = self.bound if bound is None else bound()
+        if measured.ill_conditioned:
             raise Discarded("ill-conditioned: rounding alone could explain any difference")
-        if gap.size > bound.allowed + 4 * unit * scale:
-            message = f"{gap.message} (difference {gap.size:.2g}, rounding explains {bound.allowed:.1g})"
+        if gap.size > measured.allowed + 4 * unit * scale:
+            message = f"{gap.message} (difference {gap.size:.2g}, rounding explains {measured.allowed:.1g})"
             raise Violation(message, expected=gap.expected, actual=gap.actual)
 
-    @property
+    @cached_property
     def bound(self) -> Bound:
         """What rounding can explain in the results of the case's own call."""
-        if self._bound is None:
 
-            def run(inputs: Any, state: Tree) -> Tree:
-                result = self.subject.call(inputs, state)
-                return [result.output, result.state]
+        def run(inputs: Any, state: Tree) -> Tree:
+            result = self.subject.call(inputs, state)
+            return [result.output, result.state]
 
-            dtype = DTYPES[self.case.dtype]
-            self._bound = sensitivity_bound(self.subject.module, run, self.input, self.state, dtype=dtype)
-        return self._bound
+        return self.bound_of(run)
+
+    @cached_property
+    def gradient_bound(self) -> Bound:
+        """What rounding can explain in the gradients of the case's own call."""
+        return self.bound_of(lambda inputs, state: self.gradients(inputs, state))
+
+    def bound_of(self, run: Callable[[Any, Tree], Tree], inputs: Any = None, state: Any = ...) -> Bound:
+        """What rounding in the case's dtype can explain in a function of input and state, the case's by default."""
+        given = self.input if inputs is None else inputs
+        initial = self.state if state is ... else state
+        return sensitivity_bound(self.subject.module, run, given, initial, dtype=DTYPES[self.case.dtype])
 
     def changed(self, one: Any, two: Any) -> bool:
         """Whether two results differ at all: the same call twice gives the same bits (RP501 holds that)."""

@@ -192,6 +192,7 @@ class TargetSession:
         options = runner.options
         self._plans = Plans(contract, options.profile, options.seed, options.max_examples)
         self._chosen = {check.code for check in options.checks}
+        self._planned: set[str] = set()
         self._waiting: list[Check] = []
         self._running: dict[str, Job] = {}
         self._slots = [_Slot() for _ in range(options.jobs)]
@@ -201,9 +202,9 @@ class TargetSession:
 
     def run(self, codes: Sequence[str] | None = None) -> None:
         """Run checks (all that were chosen, or the given ones) and what they rest on, as far as not done yet."""
-        self._waiting = [
-            check for check in _with_prerequisites(codes or sorted(self._chosen)) if check.code not in self.results
-        ]
+        ordered = _with_prerequisites(codes or sorted(self._chosen))
+        self._planned |= {check.code for check in ordered}
+        self._waiting = [check for check in ordered if check.code not in self.results]
         while self._waiting or self._running:
             self._start_jobs()
             if self._running:
@@ -232,7 +233,7 @@ class TargetSession:
         while progress:
             progress = False
             for check in list(self._waiting):
-                if any(code not in self.results for code in check.after):
+                if any(code not in self.results for code in (*check.after, *self._explaining(check))):
                     continue
                 quick = self._without_running(check)
                 if quick is not None:
@@ -249,12 +250,17 @@ class TargetSession:
         reason = check.not_applicable(self.contract)
         if reason is not None:
             return replace(blank, reason=reason)
-        broken = [code for code in check.after if self.results[code].status not in _SOUND]
+        before = (*check.after, *self._explaining(check))
+        broken = [code for code in before if self.results[code].status not in _SOUND]
         if broken:
             cause = self.results[broken[0]]
             root = broken[0] if cause.status != "blocked" else cause.reason.rpartition(" ")[2]
             return replace(blank, status="blocked", reason=f"it rests on {root}")
         return None
+
+    def _explaining(self, check: Check) -> list[str]:
+        """The checks of this run that would say more of what makes this one fail."""
+        return [code for code in check.explained_by if code in self._planned]
 
     def _start(self, check: Check, slot: _Slot) -> None:
         self._runner.listener(CheckStarted(self._target, check.code, check.name))
@@ -394,17 +400,25 @@ def _outcome(message: Mapping[str, Any]) -> Outcome:
 
 
 def _with_prerequisites(codes: Sequence[str]) -> list[Check]:
-    """The checks and all that they rest on, each after what it rests on."""
+    """The checks and all that they rest on, each after what it rests on and what explains it."""
+    wanted: dict[str, Check] = {}
+
+    def want(code: str) -> None:
+        if code not in wanted:
+            wanted[code] = get_check(code)
+            for other in wanted[code].after:
+                want(other)
+
+    for code in codes:
+        want(code)
     ordered: dict[str, Check] = {}
 
     def add(code: str) -> None:
-        if code in ordered:
-            return
-        check = get_check(code)
-        for other in check.after:
-            add(other)
-        ordered[code] = check
+        if code in wanted and code not in ordered:
+            for other in (*wanted[code].after, *wanted[code].explained_by):
+                add(other)
+            ordered[code] = wanted[code]
 
-    for code in codes:
+    for code in wanted:
         add(code)
     return list(ordered.values())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,6 +176,17 @@ class Subject:
                 if context is not None:
                     context.__exit__(None, None, None)
         return value
+
+    def differentiate(self, loss: Tensor, of: Sequence[Tensor], *, keep_graph: bool = False) -> list[Tensor | None]:
+        """The gradient of a scalar of each tensor, None where the scalar does not depend on it.
+
+        Raises:
+            TargetRaisedError: what the module recorded can't be differentiated.
+        """
+        if not loss.requires_grad:
+            return [None] * len(of)
+        with kept_clean(), self.stopwatch.running(), _target("differentiating its results"):
+            return list(torch.autograd.grad(loss, list(of), retain_graph=keep_graph, allow_unused=True))
 
     def unpack(self, value: Any) -> Result:
         """The output and the state in what the module returned."""

@@ -8,6 +8,7 @@ the check that must fail on it; a check that fails on no bug of the zoo has not 
 from __future__ import annotations
 
 from importlib import import_module
+from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
 from rnn_props.zoo.registry import BUGS, CORRECT, Specimen
@@ -17,18 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["BUGS", "CORRECT", "Specimen"]
 
-# The order of this list is the order of the specimens: each module records its own when it is imported.
-for _name in (
-    "drop_ins",
-    "cells",
-    "models",
-    "bugs_shape",
-    "bugs_state",
-    "bugs_calls",
-    "bugs_batch_time",
-    "bugs_rejection",
-    "bugs_mode",
-):
+# Each module records its own specimens when it is imported: what others build on first, the rest by name.
+_FIRST = ("drop_ins", "cells", "models")
+for _name in dict.fromkeys((*_FIRST, *(found.name for found in iter_modules(__path__)))):
     import_module(f"{__name__}.{_name}")
 
 
