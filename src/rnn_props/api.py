@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import random
-import sys
 import time
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rnn_props.checks import Check, select
@@ -24,7 +21,7 @@ from rnn_props.execution.profiles import PROFILES
 from rnn_props.execution.runner import Runner, RunOptions, TargetSession
 from rnn_props.reporting.failure import failure_text
 from rnn_props.reporting.report import Report, ReportBuilder
-from rnn_props.targets import TargetError
+from rnn_props.targets import TargetError, name_of
 
 #: More workers than this are never started unasked.
 _MOST_JOBS = 8
@@ -67,7 +64,10 @@ def resolve(options: Options) -> RunOptions:
     Raises:
         ValueError: an option is out of range; the message says what it may be.
         UnknownCheckError: a pattern matches no check.
+        TargetError: the contract can't be sent to worker processes.
     """
+    if options.contract is not None:
+        options.contract.to_json()  # now, before anything runs
     if options.profile not in PROFILES:
         raise ValueError(f"profile must be one of {', '.join(PROFILES)} (got {options.profile!r})")
     if options.max_examples is not None and options.max_examples < 1:
@@ -124,17 +124,17 @@ def check(target: Any, **options: Any) -> Report:
     """Check one target, and return everything that was found.
 
     Args:
-        target: `"package.module:attribute"`, `"path/to/file.py:attribute"`, or a class or function that can be found
-            under its own name in its module.
+        target: `"package.module:attribute"`, `"path/to/file.py:attribute"`, a class or function that can be found
+            under its own name in its module, or a `Contract` that builds such a class or function.
         options: as in `Options`.
 
     Raises:
-        TargetError: the object has no name that worker processes could import it by.
+        TargetError: the object, or its contract's reference, has no name that worker processes could import it by.
         ValueError: an option is out of range.
     """
     from rnn_props.reporting.environment import environment
 
-    chosen = Options(**options)
+    chosen = _with_contract(Options(**options), target)
     name = target_name(target)
     builder = ReportBuilder(environment(), strict=chosen.strict)
     run([name], chosen, builder)
@@ -171,7 +171,7 @@ class TargetChecks:
 
     def __init__(self, target: Any, options: Options | None = None) -> None:
         self.target = target_name(target)
-        self.options = resolve(options or Options())
+        self.options = resolve(_with_contract(options or Options(), target))
         self._runner = Runner(self.options, ignore_events)
         self._session: TargetSession | None = None
         self._unusable = ""
@@ -279,49 +279,18 @@ def doctor() -> list[tuple[str, str, bool]]:
 
 
 def target_name(target: Any) -> str:
-    """The text by which a worker process can import a target.
+    """The text by which a worker process can import a target; a contract's is that of what it builds.
 
     Raises:
         TargetError: there is none; the message says what to do.
     """
-    if isinstance(target, str):
-        return target
-    module_name, name = getattr(target, "__module__", None), getattr(target, "__qualname__", None)
-    if not module_name or not name:
-        raise TargetError(
-            f"an object of type {type(target).__name__} has no name to import it by: put it into a module and pass "
-            "'package.module:name'"
-        )
-    module = sys.modules.get(module_name)
-    if "<locals>" in name or module is None or _found(module, name) is not target:
-        raise TargetError(
-            f"{name} can't be imported from {module_name}: worker processes need it at the top level of a module "
-            "(not inside a function, nor under another name)"
-        )
-    file = getattr(module, "__file__", None)
-    if module_name != "__main__" and (file is None or _importable(module_name, file)):
-        return f"{module_name}:{name}"
-    if file is None:
-        raise TargetError(f"{name} was defined in an interactive session: put it into a file and pass 'file.py:{name}'")
-    return f"{file}:{name}"
+    if not isinstance(target, Contract):
+        return name_of(target)
+    if target.build is None:
+        raise TargetError("the contract has no build: give it the class or factory to call")
+    return name_of(target.build)
 
 
-def _found(module: Any, name: str) -> Any:
-    for part in name.split("."):
-        module = getattr(module, part, None)
-    return module
-
-
-def _importable(module_name: str, file: str) -> bool:
-    """Whether a module's name leads to its file by the import path alone."""
-    try:
-        spec = importlib.util.find_spec(module_name)
-    except (ImportError, ValueError):
-        return False
-    return spec is not None and spec.origin is not None and Path(spec.origin) == Path(file) and any(_roots(file))
-
-
-def _roots(file: str) -> Iterator[bool]:
-    parents = {str(parent) for parent in Path(file).resolve().parents}
-    for entry in sys.path:
-        yield str(Path(entry or ".").resolve()) in parents
+def _with_contract(options: Options, target: Any) -> Options:
+    """The options, with the target's own contract where the target is one."""
+    return replace(options, contract=target) if isinstance(target, Contract) else options

@@ -19,6 +19,8 @@ import click
 from rnn_props import __version__
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from rnn_props.execution.events import Event
     from rnn_props.reporting.plain import Plain
     from rnn_props.reporting.terminal import Terminal
@@ -278,15 +280,11 @@ def _run(targets: tuple[str, ...], options: Any, json_path: Path | None, no_colo
 
 def _screen(environment: Mapping[str, Any], no_color: bool) -> Terminal | Plain | None:
     """What shows the run: a live terminal where there is one, else plain lines."""
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="replace")  # a message may have characters that the terminal has not
-    if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
-        from rich.console import Console
-
+    console = _console(no_color)
+    if console is not None:
         from rnn_props.reporting.terminal import Terminal
 
-        plain = no_color or os.environ.get("NO_COLOR")
-        return Terminal(Console(color_system=None if plain else "auto", highlight=False), environment)
+        return Terminal(console, environment)
     from rnn_props.reporting.plain import Plain
 
     def write(text: str) -> None:
@@ -294,6 +292,17 @@ def _screen(environment: Mapping[str, Any], no_color: bool) -> Terminal | Plain 
         sys.stdout.flush()
 
     return Plain(write, environment)
+
+
+def _console(no_color: bool = False) -> Console | None:
+    """The terminal that stdout is, if it is one."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")  # a message may have characters that the terminal has not
+    if not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
+        return None
+    from rich.console import Console
+
+    return Console(color_system=None if no_color or os.environ.get("NO_COLOR") else "auto", highlight=False)
 
 
 @cli.command()
@@ -319,6 +328,33 @@ def _width() -> int:
     import shutil
 
     return min(shutil.get_terminal_size().columns, 120)
+
+
+@cli.command()
+@click.argument("codes", nargs=-1, required=True, callback=_globs, metavar="CODE...")
+@click.option("--json", "as_json", is_flag=True, help="Print the pages as JSON.  [default: off]")
+def explain(codes: tuple[str, ...], as_json: bool) -> None:
+    """Explain checks: why they matter, what usually breaks them, and how to fix that.
+
+    CODE is a code, a name or a glob, such as RP201, state.continuity or 'RP2*'.
+    """
+    from rnn_props.checks import UnknownCheckError, select
+    from rnn_props.reporting import explain as pages
+
+    try:
+        found = [pages.explanation(item) for item in select(codes)]
+    except UnknownCheckError as error:
+        raise click.UsageError(str(error)) from None
+    if as_json:
+        click.echo(json.dumps([pages.as_json(page) for page in found], indent=2))
+        return
+    console = _console()
+    if console is None:
+        click.echo("\n".join(item.plain for item in pages.text_lines(found)))
+        return
+    from rnn_props.reporting.terminal import WIDEST, show
+
+    show(console, pages.text_lines(found, min(console.width, WIDEST)))
 
 
 @cli.command()

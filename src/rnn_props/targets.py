@@ -10,7 +10,7 @@ import importlib
 import importlib.util
 import pkgutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -78,6 +78,55 @@ def load(target: Target) -> Any:
         found = getattr(found, part)
         walked = f"{walked}.{part}" if walked != target.location else f"{target.location}:{part}"
     return found
+
+
+def name_of(target: Any) -> str:
+    """The text by which another process can import an object; a text is taken to be one.
+
+    Raises:
+        TargetError: there is none; the message says what to do.
+    """
+    if isinstance(target, str):
+        return target
+    module_name, name = getattr(target, "__module__", None), getattr(target, "__qualname__", None)
+    if not module_name or not name:
+        raise TargetError(
+            f"an object of type {type(target).__name__} has no name to import it by: put it into a module and pass "
+            "'package.module:name'"
+        )
+    module = sys.modules.get(module_name)
+    if "<locals>" in name or module is None or _found(module, name) is not target:
+        raise TargetError(
+            f"{name} can't be imported from {module_name}: worker processes need it at the top level of a module "
+            "(not inside a function, nor under another name)"
+        )
+    file = getattr(module, "__file__", None)
+    if module_name != "__main__" and (file is None or _importable(module_name, file)):
+        return f"{module_name}:{name}"
+    if file is None:
+        raise TargetError(f"{name} was defined in an interactive session: put it into a file and pass 'file.py:{name}'")
+    return f"{file}:{name}"
+
+
+def _found(module: Any, name: str) -> Any:
+    for part in name.split("."):
+        module = getattr(module, part, None)
+    return module
+
+
+def _importable(module_name: str, file: str) -> bool:
+    """Whether a module's name leads to its file by the import path alone."""
+    try:
+        spec = importlib.util.find_spec(module_name)
+    except (ImportError, ValueError):
+        return False
+    return spec is not None and spec.origin is not None and Path(spec.origin) == Path(file) and any(_roots(file))
+
+
+def _roots(file: str) -> Iterator[bool]:
+    parents = {str(parent) for parent in Path(file).resolve().parents}
+    for entry in sys.path:
+        yield str(Path(entry or ".").resolve()) in parents
 
 
 def _import_file(target: Target) -> ModuleType:

@@ -141,8 +141,8 @@ def test_what_is_skipped_is_not_chosen() -> None:
 @pytest.mark.parametrize("where", ["patterns", "skip"])
 def test_a_pattern_that_matches_nothing_is_an_error_that_says_what_to_write(where: str) -> None:
     with pytest.raises(UnknownCheckError) as caught:
-        select(**{where: ["RP201,RP9*"]})
+        select(**{where: ["RP201,RX9*"]})
     assert str(caught.value) == (
-        "no check matches 'RP9*'; write a code or a name, or a glob such as 'RP2*' or 'state.*' "
+        "no check matches 'RX9*'; write a code or a name, or a glob such as 'RP2*' or 'state.*' "
         "('rnn-props checks' lists them)"
     )

@@ -66,7 +66,7 @@ def test_a_target_must_be_named() -> None:
         (("--profile", "slow"), "'slow' is not one of"),
         (("--checks", ""), "a code, a name or a glob is missing"),
         (("--skip", "RP101,"), "a code, a name or a glob is missing"),
-        (("--checks", "RP9*"), "no check matches 'RP9*'"),
+        (("--checks", "RX9*"), "no check matches 'RX9*'"),
         (("--skip", "nothing.*"), "no check matches 'nothing.*'"),
         (("--json", "-"), "name a file"),
         (("--bogus",), "No such option"),

@@ -51,6 +51,7 @@ def test_a_failure_begins_with_code_and_name_and_shows_the_case(pytester: pytest
             "*Case(hyperparameters={'input_size': 1, 'hidden_size': 1,*",
             "rule: *",
             "hint: *",
+            "more: rnn-props explain RP105",
         ]
     )
     assert "pytest_plugin.py" not in result.stdout.str()

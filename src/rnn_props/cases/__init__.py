@@ -1,6 +1,6 @@
 """What is generated: cases, tensor specs, covering pairs, Hypothesis strategies, faults, the judge, shrinking."""
 
-from rnn_props.cases.case import Case, Fault, input_spec, make_state
+from rnn_props.cases.case import Case, Fault, Step, input_spec, make_input, make_state, pack
 from rnn_props.cases.covering import covering_cases
 from rnn_props.cases.faults import Call, apply_fault, faults_for, make_call
 from rnn_props.cases.judge import Verdict, judge
@@ -21,6 +21,7 @@ __all__ = [
     "Shrinker",
     "Source",
     "Space",
+    "Step",
     "TensorSpec",
     "Verdict",
     "apply_fault",
@@ -29,6 +30,8 @@ __all__ = [
     "input_spec",
     "judge",
     "make_call",
+    "make_input",
     "make_state",
+    "pack",
     "shrink",
 ]

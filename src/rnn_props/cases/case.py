@@ -8,9 +8,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
+
 from rnn_props.cases.specs import Source, TensorSpec
 from rnn_props.contracts import Contract, ShapeRule, map_structure
 from rnn_props.subjects import DTYPES, Tree
+
+#: One step of a story: what is done, and two small integers that say to what and how.
+Step = tuple[str, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +58,10 @@ class Case:
         input: the input's values and layout.
         state: those of the initial state, or None to leave it out.
         splits: where the sequence is cut, increasing, each in 1..T-1.
+        lengths: each row's own length, in the caller's order; empty where every row has all steps.
+        packing: how rows of these lengths go in: `sorted` or `unsorted` (packed, with and without enforce_sorted), or
+            "" for a padded batch with its lengths beside it.
+        story: steps of the state machine: an operation and two small integers each.
         picks: small integers for a check's own choices (which row, which step); used modulo what there is.
         fault: the defect, or None.
     """
@@ -65,6 +76,9 @@ class Case:
     input: Source = field(default_factory=Source)
     state: Source | None = None
     splits: tuple[int, ...] = ()
+    lengths: tuple[int, ...] = ()
+    packing: str = ""
+    story: tuple[Step, ...] = ()
     picks: tuple[int, ...] = ()
     fault: Fault | None = None
 
@@ -79,6 +93,8 @@ class Case:
                 data[name] = _record_to_json(value)
             elif name == "hyperparameters":
                 data[name] = {key: list(item) if isinstance(item, tuple) else item for key, item in value.items()}
+            elif name == "story":
+                data[name] = [list(step) for step in value]
             else:
                 data[name] = list(value) if isinstance(value, tuple) else value
         return data
@@ -99,9 +115,11 @@ class Case:
                 fields[name] = Source(**_tuples(fields[name]))
         if fields.get("fault") is not None:
             fields["fault"] = Fault(**fields["fault"])
-        for name in ("splits", "picks"):
+        for name in ("splits", "lengths", "picks"):
             if name in fields:
                 fields[name] = tuple(fields[name])
+        if "story" in fields:
+            fields["story"] = tuple((str(kind), int(one), int(two)) for kind, one, two in fields["story"])
         if "hyperparameters" in fields:
             fields["hyperparameters"] = _tuples(fields["hyperparameters"])
         return Case(**fields)
@@ -133,6 +151,9 @@ _DEFAULTS: Mapping[str, Any] = {
     "input": Source(),
     "state": None,
     "splits": (),
+    "lengths": (),
+    "packing": "",
+    "story": (),
     "picks": (),
     "fault": None,
 }
@@ -143,6 +164,19 @@ def input_spec(case: Case, contract: Contract) -> TensorSpec:
     rule = contract.rules(case.hyperparameters, batched=case.batched).input
     shape = rule.shape(contract.sizes(case.hyperparameters, case.seq_len, case.batch))
     return TensorSpec(shape, DTYPES[case.dtype], case.input, rule.axis("T"))
+
+
+def pack(case: Case, contract: Contract, padded: Tensor) -> PackedSequence:
+    """A padded batch packed by the case's lengths."""
+    lengths = torch.tensor(case.lengths, dtype=torch.int64)
+    batch_first = contract.rules(case.hyperparameters).input.axis("B") == 0
+    return pack_padded_sequence(padded, lengths, batch_first=batch_first, enforce_sorted=case.packing == "sorted")
+
+
+def make_input(case: Case, contract: Contract) -> Tensor | PackedSequence:
+    """The case's input as it goes into the module: packed where the case says so."""
+    padded = input_spec(case, contract).make()
+    return pack(case, contract, padded) if case.packing else padded
 
 
 def make_state(case: Case, contract: Contract, source: Source | None = None, dtype: str | None = None) -> Tree:

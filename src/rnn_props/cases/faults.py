@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
-from rnn_props.cases.case import Case, Fault, input_spec, make_state
+from rnn_props.cases.case import Case, Fault, make_input, make_state
 from rnn_props.contracts import Contract, Domain, Rules, ShapeRule
 from rnn_props.subjects import Tree
 
@@ -25,11 +26,15 @@ class Call:
     hyperparameters: Mapping[str, Any]
     input: Any
     state: Tree
+    lengths: Any = None
 
 
 def make_call(case: Case, contract: Contract) -> Call:
     """The concrete call of a case, with its fault put in."""
-    call = Call(case.hyperparameters, input_spec(case, contract).make(), make_state(case, contract))
+    lengths = None
+    if not case.packing and (case.lengths or contract.convention == "lengths"):
+        lengths = torch.tensor(case.lengths or (case.seq_len,) * case.batch, dtype=torch.int64)
+    call = Call(case.hyperparameters, make_input(case, contract), make_state(case, contract), lengths)
     return call if case.fault is None else apply_fault(case.fault, call, contract, batched=case.batched)
 
 
@@ -43,8 +48,15 @@ def apply_fault(fault: Fault, call: Call, contract: Contract, *, batched: bool =
         value = _bad_value(fault.name, call.hyperparameters, contract, fault.argument)
         return replace(call, hyperparameters={**call.hyperparameters, fault.argument: value})
     rules = contract.rules(call.hyperparameters, batched=batched)
+    if fault.family == "lengths":
+        if isinstance(call.input, PackedSequence):
+            return replace(call, input=_BATCH_SIZES[fault.name](call.input))
+        return replace(call, lengths=_LENGTHS[fault.name](call.lengths))
     if fault.family == "input":
-        return replace(call, input=_INPUT[fault.name](call.input, rules.input))
+        change = _INPUT[fault.name]
+        if isinstance(call.input, PackedSequence):
+            return replace(call, input=call.input._replace(data=change(call.input.data, rules.input)))
+        return replace(call, input=change(call.input, rules.input))
     if fault.name in _WHOLE_STATE:
         return replace(call, state=_WHOLE_STATE[fault.name](call.state))
     change = _LEAF[fault.name]
@@ -54,14 +66,16 @@ def apply_fault(fault: Fault, call: Call, contract: Contract, *, batched: bool =
 def faults_for(case: Case, contract: Contract, family: str) -> list[Fault]:
     """Every fault of a family that makes sense for a valid case, simplest first.
 
-    The families are `input`, `state` and `hyperparameters`; `call` is the first two, `any` all of them, and `size`
-    those of the first two that make one size wrong.
+    The families are `input`, `state`, `lengths` and `hyperparameters`; `call` is the first two, `any` all of them, and
+    `size` those of the first two that make one size wrong.
     """
     if family == "size":
         return [fault for fault in faults_for(case, contract, "call") if fault.name in SIZE_FAULTS]
     found: list[Fault] = []
     if family in ("input", "call", "any"):
-        found += [Fault(name) for name in _INPUT]
+        found += [Fault(name) for name in _INPUT if not case.packing or name in _PACKED_INPUT]
+    if family in ("lengths", "any") and case.lengths:
+        found += [Fault(name) for name in (_BATCH_SIZES if case.packing else _LENGTHS)]
     if family in ("state", "call", "any") and contract.state is not None and case.state is not None:
         members = len(contract.state) if isinstance(contract.state, tuple | list) else 1
         leaves = (-1, *range(members)) if members > 1 else (-1,)
@@ -140,6 +154,45 @@ _INPUT: Mapping[str, Callable[[Tensor, ShapeRule], Any]] = {
     "input.dtype_float": _other_float,
     "input.empty_sequence": _letter_grow("T", -1_000_000),
 }
+
+#: The faults of a dense input that make sense for the data of a packed one.
+_PACKED_INPUT = frozenset(
+    {"input.features_more", "input.features_less", "input.rank_more", "input.dtype_integer", "input.dtype_float"}
+)
+
+
+def _sizes(packed: PackedSequence, *sizes: int, rows: int | None = None) -> PackedSequence:
+    """The packed sequence with other batch sizes, or with another number of rows of data."""
+    data = packed.data if rows is None else torch.cat([packed.data, packed.data])[:rows]
+    batch_sizes = torch.tensor(sizes, dtype=torch.int64) if sizes else packed.batch_sizes
+    return packed._replace(data=data, batch_sizes=batch_sizes)
+
+
+#: What a PackedSequence that was put together by hand can have wrong.
+_BATCH_SIZES: Mapping[str, Callable[[PackedSequence], PackedSequence]] = {
+    "lengths.rows_missing": lambda packed: _sizes(packed, rows=len(packed.data) - 1),
+    "lengths.rows_more": lambda packed: _sizes(packed, rows=len(packed.data) + 1),
+    "lengths.zero": lambda packed: _sizes(packed, *packed.batch_sizes.tolist(), 0),
+    "lengths.negative": lambda packed: _sizes(packed, *packed.batch_sizes.tolist(), -1),
+    "lengths.growing": lambda packed: _sizes(packed, *reversed(packed.batch_sizes.tolist())),
+    "lengths.float": lambda packed: packed._replace(batch_sizes=packed.batch_sizes.to(torch.float64)),
+}
+#: What lengths beside a padded batch can have wrong.
+_LENGTHS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "lengths.zero": lambda lengths: _first(lengths, 0),
+    "lengths.negative": lambda lengths: _first(lengths, -1),
+    "lengths.too_long": lambda lengths: _first(lengths, int(lengths.max()) + 1),
+    "lengths.one_less": lambda lengths: lengths[:-1],
+    "lengths.one_more": lambda lengths: torch.cat([lengths, lengths[:1]]),
+    "lengths.float": lambda lengths: lengths.to(torch.float64) + 0.5,
+}
+
+
+def _first(lengths: Tensor, value: int) -> Tensor:
+    changed = lengths.clone()
+    changed[0] = value
+    return changed
+
 
 _LEAF: Mapping[str, Callable[[Tensor, ShapeRule], Tensor]] = {
     "state.batch_more": _letter_grow("B", 1),

@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 from rnn_props.cases.faults import Call
 from rnn_props.contracts import Contract, Domain, Rules, ShapeRule
@@ -108,9 +110,55 @@ def _judge_integer(name: str, value: Any, domain: Domain, contract: Contract) ->
     return Verdict("invalid", f"{name}={value!r}: it must be at least {least}", advice=advice)
 
 
+def _judge_packed(call: Call, contract: Contract, dtype: str) -> Verdict | None:
+    """A packed input: its data and its batch sizes. What PackedSequence itself promises holds for every module."""
+    data, batch_sizes = call.input.data, call.input.batch_sizes
+    if data.dim() != 2:
+        return Verdict("invalid", f"the packed input's data have {data.dim()} dimensions, not 2")
+    sizes = contract.sizes(call.hyperparameters, 1, 1)
+    if "I" in sizes and data.shape[1] != sizes["I"]:
+        return Verdict("invalid", f"the packed input has {data.shape[1]} features, not {sizes['I']}")
+    if data.dtype != DTYPES[dtype]:
+        text = f"the packed input is {_name(data.dtype)}, the module {dtype}"
+        return Verdict("invalid", text, advice=not contract.capabilities.torch_contract)
+    if batch_sizes.dtype != torch.int64:
+        return Verdict("invalid", f"batch_sizes is {_name(batch_sizes.dtype)}, not int64")
+    counts = batch_sizes.tolist()
+    if min(counts) < 1:
+        return Verdict("invalid", f"batch_sizes has {min(counts)}: every step has at least one row")
+    if counts != sorted(counts, reverse=True):
+        return Verdict("invalid", f"batch_sizes {counts} grows: rows end, and none begins later")
+    if sum(counts) != len(data):
+        return Verdict("invalid", f"batch_sizes sums to {sum(counts)}, and there are {len(data)} rows of data")
+    return None
+
+
+def _judge_lengths(call: Call, contract: Contract) -> Verdict | None:
+    """Lengths beside a padded batch. What a mask makes sense of is worth a warning and no more."""
+    if call.lengths is None:
+        return None
+    rule = _input_rule(call, contract)
+    steps, batch = _size(call.input, rule, "T"), _size(call.input, rule, "B")
+    lengths = call.lengths
+    if lengths.dtype != torch.int64:
+        return Verdict("invalid", f"lengths is {_name(lengths.dtype)}, not an integer type", advice=True)
+    if tuple(lengths.shape) != (batch,):
+        return Verdict("invalid", f"lengths has {lengths.shape[0]} entries for {batch} rows")
+    if int(lengths.min()) < 0:
+        return Verdict("invalid", f"a length is {int(lengths.min())}")
+    if int(lengths.min()) == 0:
+        kind: Literal["invalid", "valid"] = "valid" if contract.capabilities.zero_lengths else "invalid"
+        return Verdict(kind, "a length is 0", advice=True)
+    if int(lengths.max()) > steps:
+        return Verdict("invalid", f"a length is {int(lengths.max())}, and there are {steps} steps", advice=True)
+    return None
+
+
 def _judge_input(call: Call, contract: Contract, dtype: str) -> Verdict | None:
     given, capabilities = call.input, contract.capabilities
     strict = capabilities.torch_contract
+    if isinstance(given, PackedSequence):
+        return _judge_packed(call, contract, dtype)
     if not isinstance(given, Tensor):
         return Verdict("invalid", f"the input is a {type(given).__name__}, not a tensor")
     ranks = {len(contract.rules(call.hyperparameters).input)}
@@ -130,13 +178,18 @@ def _judge_input(call: Call, contract: Contract, dtype: str) -> Verdict | None:
         return Verdict("invalid", text, advice=not strict)
     if rule.axis("T") is not None and sizes["T"] == 0:
         return Verdict("invalid" if strict else "unspecified", "the sequence has no step")
-    return None
+    return _judge_lengths(call, contract)
 
 
 def _judge_state(call: Call, contract: Contract, dtype: str) -> Verdict | None:
-    rule = _input_rule(call, contract)
-    sizes = contract.sizes(call.hyperparameters, _size(call.input, rule, "T"), _size(call.input, rule, "B"))
-    rules = contract.rules(call.hyperparameters, batched=rule.axis("B") is not None).state
+    if isinstance(call.input, PackedSequence):
+        batched, steps, batch = True, len(call.input.batch_sizes), int(call.input.batch_sizes[0])
+    else:
+        rule = _input_rule(call, contract)
+        steps, batch = _size(call.input, rule, "T"), _size(call.input, rule, "B")
+        batched = rule.axis("B") is not None
+    sizes = contract.sizes(call.hyperparameters, steps, batch)
+    rules = contract.rules(call.hyperparameters, batched=batched).state
     return _judge_leaf_tree(call.state, rules, sizes, contract, dtype, "state")
 
 

@@ -24,6 +24,11 @@ class Needs:
         fills: kinds of values of the input.
         batched: with the batch dimension (True), without it (False), or either (None; with it alone where
             the contract has no unbatched input).
+        rows: how long the rows of a batch are: `full` (all steps), `equal` and `sorted` (decreasing) packed with
+            enforce_sorted, and `decreasing`, `increasing`, `mixed`, `one_short` (one row of length 1), `empty_row` (one
+            row of length 0) and `all_empty` in any order. What is not `full` has lengths.
+        packed: rows with lengths are packed where the module takes packed sequences, not padded.
+        story: whether steps of the state machine are drawn.
         splits: whether split points are drawn (lengths are then at least 2).
         layouts: memory layouts of input and state.
         scales: factors for the parameters.
@@ -31,7 +36,7 @@ class Needs:
             without the argument is taken to have the first.
         picks: how many small integers the check wants for its own choices.
         faults: the family of faults to put in, or "" for valid cases; `call` is input and state, `any` all
-            families, `size` the faults of one wrong size.
+            families, `size` the faults of one wrong size, `lengths` those of a batch's lengths.
     """
 
     lengths: tuple[int, ...] = LENGTHS
@@ -41,6 +46,9 @@ class Needs:
     fills: tuple[str, ...] = INPUT_FILLS
     batched: bool | None = True
     splits: bool = False
+    rows: tuple[str, ...] = ("full",)
+    packed: bool = False
+    story: bool = False
     layouts: tuple[str, ...] = ("contiguous",)
     scales: tuple[float, ...] = (1.0,)
     roles: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)

@@ -58,11 +58,15 @@ def _candidates(case: Case, space: Space) -> Iterator[Case]:
                 candidate = replace(case, hyperparameters={**case.hyperparameters, name: simpler})
                 if space.contract.broken_constraint(candidate.hyperparameters) is None:
                     yield candidate
-    for simpler in _before(case.seq_len, space.dimensions["T"]):
+    if case.lengths and "full" in space.needs.rows:
+        yield replace(case, lengths=(), packing="")
+    yield from _simpler_rows(case)
+    yield from _shorter_stories(case)
+    for simpler in [] if case.lengths else _before(case.seq_len, space.dimensions["T"]):
         splits = tuple(sorted({min(split, simpler - 1) for split in case.splits if simpler > 1}))
         if splits or not space.needs.splits:
             yield replace(case, seq_len=simpler, splits=splits)
-    if case.batched:
+    if case.batched and not case.lengths:
         for simpler in _before(case.batch, space.dimensions["B"]):
             yield replace(case, batch=simpler)
     if not case.batched and True in space.dimensions["batched"]:
@@ -108,6 +112,35 @@ def _before(value: Any, values: tuple[Any, ...]) -> list[Any]:
         return []
     place = values.index(value)
     return [values[index] for index in sorted({0, 1, place // 2, place - 1}) if 0 <= index < place]
+
+
+def _simpler_rows(case: Case) -> Iterator[Case]:
+    """Fewer and shorter rows; those of length zero stay what they are, and so does the order where it matters."""
+    for row in range(len(case.lengths) if len(case.lengths) > 1 else 0):
+        yield from _with_lengths(case, case.lengths[:row] + case.lengths[row + 1 :])
+    for row, length in enumerate(case.lengths):
+        for simpler in sorted({1, length // 2, length - 1}):
+            if 0 < simpler < length:
+                yield from _with_lengths(case, (*case.lengths[:row], simpler, *case.lengths[row + 1 :]))
+
+
+def _with_lengths(case: Case, lengths: tuple[int, ...]) -> Iterator[Case]:
+    if case.packing != "sorted" or list(lengths) == sorted(lengths, reverse=True):
+        yield replace(case, lengths=lengths, batch=len(lengths), seq_len=max(*lengths, 1))
+
+
+def _shorter_stories(case: Case) -> Iterator[Case]:
+    """A story without its end, without its beginning, without one step; then smaller numbers in it."""
+    story = case.story
+    if len(story) > 2:
+        yield replace(case, story=story[: len(story) // 2])
+        yield replace(case, story=story[len(story) // 2 :])
+    if len(story) > 1:
+        yield from (replace(case, story=story[:index] + story[index + 1 :]) for index in reversed(range(len(story))))
+    for index, (kind, one, two) in enumerate(story):
+        for smaller in ((0, 0), (0, two), (one, 0), (one, two // 2)):
+            if smaller != (one, two):
+                yield replace(case, story=(*story[:index], (kind, *smaller), *story[index + 1 :]))
 
 
 def _simpler_state(case: Case, space: Space) -> Iterator[Case]:

@@ -5,6 +5,7 @@ Covering pairs, random drawing and shrinking all read the same space, so none kn
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -51,6 +52,7 @@ class Space:
         dimensions["state"] = states if contract.capabilities.optional_state else _given(states)
         dimensions["dtype"] = contract.capabilities.dtypes if needs.dtypes == "each" else (contract.logic_dtype,)
         dimensions["fill"] = needs.fills
+        dimensions["rows"] = _rows(contract, needs)
         dimensions["layout"] = needs.layouts
         if states != ("none",):
             dimensions["state_layout"] = needs.layouts
@@ -76,10 +78,16 @@ class Space:
         if point["state"] != "none":
             fill = "zeros" if point["state"] == "zeros" else "normal"
             state = Source(fill, state_seed, point.get("state_layout", LAYOUTS[0]))
+        batch = sizes["B"] if point["batched"] else 1
+        rows = point["rows"] if point["batched"] else "full"
+        lengths = row_lengths(rows, length, batch, input_seed)
+        packing = ""
+        if lengths and self.needs.packed and self.contract.capabilities.packed:
+            packing = "sorted" if rows in ("equal", "sorted") else "unsorted"
         return Case(
             hyperparameters=hyperparameters,
             seq_len=length,
-            batch=sizes["B"] if point["batched"] else 1,
+            batch=batch,
             batched=point["batched"],
             dtype=point["dtype"],
             parameter_seed=parameter_seed,
@@ -87,6 +95,8 @@ class Space:
             input=Source(point["fill"], input_seed, point["layout"], point.get("values", ())),
             state=state,
             splits=tuple(sorted({1 + split % (length - 1) for split in splits})) if length > 1 else (),
+            lengths=lengths,
+            packing=packing,
             picks=picks,
         )
 
@@ -109,6 +119,36 @@ class Space:
     def _set(self, letter: str, value: int, sizes: dict[str, int]) -> None:
         if value in self.dimensions[letter]:
             sizes[letter] = value
+
+
+def row_lengths(kind: str, length: int, batch: int, seed: int) -> tuple[int, ...]:
+    """The lengths of the rows of a batch, the longest of them `length`; none where every row has all steps."""
+    if kind == "full" or batch == 0:
+        return ()
+    if kind == "equal":
+        return (length,) * batch
+    if kind == "all_empty":
+        return (0,) * batch
+    draw = random.Random(f"{length} {batch} {seed}")
+    lengths = [draw.randint(1, length) for _ in range(batch)]
+    longest = draw.randrange(batch)
+    lengths[longest] = length
+    if kind in ("one_short", "empty_row") and batch > 1:
+        lengths[(longest + 1) % batch] = 1 if kind == "one_short" else 0
+    if kind in ("sorted", "decreasing", "increasing"):
+        lengths.sort(reverse=kind != "increasing")
+    return tuple(lengths)
+
+
+def _rows(contract: Contract, needs: Needs) -> tuple[str, ...]:
+    """The kinds of rows that the contract's module can be given."""
+    capabilities = contract.capabilities
+    packed = needs.packed and capabilities.packed
+    if not packed and "lengths" not in contract.arguments:
+        return tuple(kind for kind in needs.rows if kind == "full")
+    if packed and capabilities.sorted_only:
+        return tuple(kind for kind in needs.rows if kind in ("full", "equal", "sorted"))
+    return needs.rows
 
 
 def _given(states: tuple[str, ...]) -> tuple[str, ...]:

@@ -25,7 +25,24 @@ from rnn_props.subjects import Result, cut, map_tree
     "axis, squeeze or broadcasting that lines up the wrong axes, and batch run as time.",
 )
 def independence(t: Trial) -> None:
-    """Each row run alone equals that row in the batch, and a change in one row leaves the others as they were."""
+    """Each row run alone equals that row in the batch, and a change in one row leaves the others as they were.
+
+    Why: A prediction that depends on who else is in the batch changes with batch size and shuffling, lets padding rows
+    alter real ones, and leaks one sequence's data into another. The model trains, only worse, and nothing raises.
+    Causes:
+    - `x.view(T, B, -1)` or `x.reshape(T, B, -1)` on a tensor `(B, T, F)` where `x.transpose(0, 1)` is meant: elements
+      stay where they are in memory, so rows get each other's steps.
+    - The batch run as time: a batch-first tensor given to `nn.LSTM(...)` without `batch_first=True`, or to `for step in
+      x`.
+    - `h_n.view(B, -1)` on a state `(L*D, B, H)`, which joins layers of different rows: `h_n.transpose(0, 1).reshape(B,
+      -1)` is meant.
+    - A reduction over the batch axis: `x.mean(0)`, `x.std()`, `x.max()`, `softmax(dim=0)`, batch normalisation with
+      batch statistics.
+    - A gate `(B,)` multiplied with `(B, H)`: it lines up with H, and raises nothing where B equals H.
+    Fix: Exchange axes by `transpose` or `permute`, never by `view`. Name the dimension of each reduction and keep it
+    (`keepdim=True`, `unsqueeze(-1)`). Batch statistics that are meant are declared in
+    the contract: `Capabilities(batch_statistics=True)`.
+    """
     together = t.call()
     size = t.sizes["B"]
     for row in range(size):
@@ -51,7 +68,19 @@ def independence(t: Trial) -> None:
     "buffers filled by position.",
 )
 def permutation(t: Trial) -> None:
-    """Permuting the batch, and the state with it, permutes the results."""
+    """Permuting the batch, and the state with it, permutes the results.
+
+    Why: The order of rows in a batch is chance. If results depend on it, an evaluation depends on the order of its
+    data; where sorting was not undone, predictions belong to other rows and accuracy falls to chance.
+    Causes:
+    - Rows sorted by length for packing, and the outputs, or the final state, or one of several outputs never sorted
+      back.
+    - Sorted back with the wrong index: `out[order]` a second time, where `out[order.argsort()]` is meant.
+    - `torch.arange(B)` as a feature or position, most often an embedding of positions indexed along the wrong axis.
+    - Rows run in groups, with the last group of an odd number, or row 0, treated otherwise.
+    Fix: Undo a sort with `inverse = order.argsort()` on everything that comes out, states along their own batch axis.
+    For packing, leave both to `pack_padded_sequence(..., enforce_sorted=False)`.
+    """
     size = t.sizes["B"]
     rows = _permutation(size, t.case.picks[0] + 12 * t.case.picks[1])
     together = t.call()
@@ -76,7 +105,20 @@ def _permutation(size: int, number: int) -> list[int]:
     "reshape, once on the way in and once on the way out, and leave the state alone.",
 )
 def batch_first(t: Trial) -> None:
-    """batch_first=True on the transposed input gives the transposed output and the same state."""
+    """batch_first=True on the transposed input gives the transposed output and the same state.
+
+    Why: batch_first says how tensors are laid out and nothing else: the same weights must give the same numbers. If
+    they do not, a checkpoint trained in one layout is wrong in the other.
+    Causes:
+    - `x.view(T, B, F)` or `x.reshape(T, B, F)` where `x.transpose(0, 1)` is meant: right shape, shuffled elements.
+    - Transposed inside the loop over layers, so that every second layer runs over the batch, or not transposed back at
+      the end.
+    - The state transposed, too: it is `(L*D, B, H)` in both layouts.
+    - `seq_len, batch = x.shape[:2]` read before the transposition.
+    - A branch for batch_first with its own copy of the equations, which has drifted.
+    Fix: Transpose once on the way in (`if self.batch_first: x = x.transpose(0, 1)`), once on the way out, and let
+    nothing in between know of batch_first.
+    """
     first = t.call()
     other = t.build(**{t.contract.roles["batch_first"]: False})
     weights = t.subject.module.state_dict()
@@ -97,7 +139,20 @@ def batch_first(t: Trial) -> None:
     "wrong direction, and padding on the wrong side.",
 )
 def causality(t: Trial) -> None:
-    """Outputs up to t do not depend on inputs after t."""
+    """Outputs up to t do not depend on inputs after t.
+
+    Why: A model that sees later inputs is trained with the answer in view: it looks good offline and fails where steps
+    come one at a time.
+    Causes:
+    - A statistic over the whole sequence: `x - x.mean(0)`, min-max scaling, or a normalisation whose axes include time.
+    - Attention or softmax over all steps without a causal mask.
+    - A convolution padded on both sides, `nn.Conv1d(..., padding=k // 2)`: causal is `F.pad(x, (k - 1, 0))` with
+      `padding=0`.
+    - A shift by one in the wrong direction: `x[1:]` where `x[:-1]` is meant, or `torch.roll`, which also brings the end
+      to the start.
+    Fix: Use running statistics (`x.cumsum(0)` over the number of steps so far), a lower-triangular mask (`torch.tril`),
+    padding on the left. Looking ahead that is meant is declared in the contract: `Capabilities(causal=False)`.
+    """
     assert t.rules.output is not None
     length = t.sizes["T"]
     stop = 1 + t.pick(0, length - 1)
@@ -123,7 +178,18 @@ def causality(t: Trial) -> None:
     "kernels that take no strides; call contiguous() first.",
 )
 def strides(t: Trial) -> None:
-    """Transposed, sliced, expanded and offset inputs and states give the same results as contiguous ones."""
+    """Transposed, sliced, expanded and offset inputs and states give the same results as contiguous ones.
+
+    Why: Transposed and sliced tensors are views, and callers pass them without thinking of it. Code that reads memory
+    instead of elements gives wrong numbers for them, or raises only for the user whose data come as a view.
+    Causes:
+    - `x.view(...)` on what may be a transposed tensor: it raises, where `reshape` would copy.
+    - `as_strided`, `data_ptr()`, or a kernel in C++, CUDA or Triton that assumes row-major order.
+    - `torch.empty_like(x)` or `zeros_like(x)` written to as if it were contiguous: both keep the strides of x.
+    - A slice of the state such as `hx[:, :B]` handed to a kernel: cuDNN's GRU refuses it, although the CPU takes it.
+    Fix: Call `x = x.contiguous()`, and the same on each leaf of the state, before anything that reads memory. Elsewhere
+    use `reshape` for `view` and index by dimension.
+    """
     for layout in LAYOUTS[1:]:
         given = input_spec(replace(t.case, input=replace(t.case.input, layout=layout)), t.contract).make()
         plain = t.call(given.clone(memory_format=torch.contiguous_format))
@@ -145,7 +211,19 @@ def strides(t: Trial) -> None:
     hint="Something has a fixed size or a limit in time: a buffer of positions, a maximal length, a window.",
 )
 def length(t: Trial) -> None:
-    """Lengths from 1 to some hundreds work, and results at a step do not depend on how much follows it."""
+    """Lengths from 1 to some hundreds work, and results at a step do not depend on how much follows it.
+
+    Why: A module that fits the lengths it was trained with fails, or degrades without a word, on the first sequence
+    that is longer.
+    Causes:
+    - A table or mask of fixed size, such as `torch.ones(100, 1, 1)[:T]` or positions up to `max_len`.
+    - A window: `outputs[-64:]`, or only the last steps kept.
+    - Numbers that depend on the length: inputs or outputs scaled by T.
+    - A product over steps in a parallel form (`cumprod` of gates, `exp` of a `cumsum`) that underflows to 0 and is then
+      divided by, which gives NaN.
+    Fix: Size tables and masks by the input of each call. Compute products over time in log space or in blocks, and
+    never scale by a length that the step itself has not reached.
+    """
     assert t.rules.output is not None
     whole = t.call()
     t.shaped(whole.output, t.rules.output, "output")

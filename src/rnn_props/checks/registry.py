@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
 import inspect
 import re
@@ -15,9 +16,9 @@ from rnn_props.contracts import Contract
 if TYPE_CHECKING:
     from rnn_props.checks.trial import Trial
 
-#: What almost every check rests on: if shapes are wrong, eval mode is random or arguments are overwritten, the rest is
-#: one cause.
-BASICS = ("RP101", "RP102", "RP501", "RP207")
+#: What almost every check rests on: if shapes are wrong, eval mode is random, arguments are overwritten or a reset does
+#: not reset, the rest is one cause.
+BASICS = ("RP101", "RP102", "RP501", "RP207", "RP213")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,15 @@ def read_page(docstring: str) -> Page:
             causes.append(line[2:])
         elif line and causes:
             causes[-1] += f" {line}"
-    return Page(causes=tuple(causes), **{name: " ".join(" ".join(lines).split()) for name, lines in paragraphs.items()})
+    texts = {name: _sentence(" ".join(" ".join(lines).split())) for name, lines in paragraphs.items()}
+    return Page(causes=tuple(map(_sentence, causes)), **texts)
+
+
+def _sentence(text: str) -> str:
+    """Text that begins with a capital, unless it begins with code, and ends with a full stop."""
+    if re.match(r"(a|[a-z]{2,})[ ,:;]", text):
+        text = text[0].upper() + text[1:]
+    return text if not text or text.endswith((".", "?", "!")) else f"{text}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +85,8 @@ class Check:
             first, and if it fails, this one is blocked.
         share: the part of the profile's examples that it gets: below 1 where cases are costly, above where every pair
             of sizes counts.
+        patience: how many times the profile's time a case may take; a failure is made smaller in that many times fewer
+            steps.
         advice: it never fails, only warns.
         each_fault: every kind of fault that it finds is a finding of its own.
     """
@@ -91,6 +102,7 @@ class Check:
     after: tuple[str, ...] = BASICS
     explained_by: tuple[str, ...] = ()
     share: float = 1.0
+    patience: float = 1.0
     advice: bool = False
     each_fault: bool = False
 
@@ -117,6 +129,7 @@ def check(
     after: tuple[str, ...] = BASICS,
     explained_by: tuple[str, ...] = (),
     share: float = 1.0,
+    patience: float = 1.0,
     advice: bool = False,
     each_fault: bool = False,
 ) -> Callable[[Callable[[Trial], None]], Callable[[Trial], None]]:
@@ -147,6 +160,7 @@ def check(
             after=tuple(other for other in after if other != code),
             explained_by=tuple(other for other in explained_by if other != code),
             share=share,
+            patience=patience,
             advice=advice,
             each_fault=each_fault,
         )
@@ -167,6 +181,28 @@ def get(code: str) -> Check:
         KeyError: there is none.
     """
     return _CHECKS[code]
+
+
+def depths() -> dict[str, int]:
+    """How far each check is from those that rest on nothing: one more than the deepest that it rests on or that
+    explains it.
+
+    Raises:
+        ValueError: checks explain each other in a circle.
+    """
+    found: dict[str, int] = {}
+
+    def visit(code: str, above: tuple[str, ...]) -> int:
+        if code in above:
+            raise ValueError(f"checks explain each other in a circle: {' <- '.join((*above, code))}")
+        if code not in found:
+            before = (*_CHECKS[code].after, *_CHECKS[code].explained_by)
+            found[code] = 1 + max((visit(other, (*above, code)) for other in before if other in _CHECKS), default=-1)
+        return found[code]
+
+    for code in _CHECKS:
+        visit(code, ())
+    return found
 
 
 class UnknownCheckError(ValueError):
@@ -195,8 +231,21 @@ def _matching(pattern: str) -> list[Check]:
         ]
         if not matches:
             raise UnknownCheckError(
-                f"no check matches '{part}'; write a code or a name, or a glob such as 'RP2*' or 'state.*' "
-                "('rnn-props checks' lists them)"
+                f"no check matches '{part}'{_closest(part)}; write a code or a name, or a glob such as 'RP2*' or "
+                "'state.*' ('rnn-props checks' lists them)"
             )
         found += matches
     return found
+
+
+def _closest(part: str) -> str:
+    """What was probably meant: the beginning of codes or names, as in `RP2xx` or `state`, or what is spelt alike."""
+    stem = part.rstrip("xX*?")
+    if stem and any(item.code.startswith(stem.upper()) or item.name.startswith(stem.lower()) for item in all_checks()):
+        return f" (did you mean '{stem}*'?)"
+    named = {
+        text: item for item in all_checks() for text in (item.code.lower(), item.name, item.name.partition(".")[2])
+    }
+    near = [(difflib.SequenceMatcher(None, part.lower(), text).ratio(), item) for text, item in named.items()]
+    likeness, nearest = max(near, key=lambda pair: pair[0])
+    return f" (did you mean {nearest.code} {nearest.name}?)" if likeness >= 0.8 else ""

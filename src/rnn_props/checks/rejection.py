@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from rnn_props.cases import Needs
 from rnn_props.checks import when
 from rnn_props.checks.registry import BASICS, check
-from rnn_props.checks.trial import Advice, Trial, Violation
+from rnn_props.checks.trial import ACCIDENTAL, Advice, Trial, Violation
 from rnn_props.numerics import difference
-from rnn_props.subjects import Result, clone
+from rnn_props.subjects import Result, TargetRaisedError, clone
 
 _AFTER = ("RP101", "RP102")
+#: Dense and packed input, where packed input is taken.
+_ROWS = ("full", "equal", "mixed")
 
 
-def _must_reject(t: Trial) -> None:
+def must_reject(t: Trial) -> None:
     """The faulty call must raise; what it must not do otherwise depends on how the judge read it."""
     verdict = t.verdict()
     outcome = t.attempt()
@@ -39,30 +43,63 @@ def _must_reject(t: Trial) -> None:
 @check(
     "RP401",
     "reject.input",
-    needs=Needs(faults="input", batched=None, batches=(2, 3, 4), lengths=(2, 3, 4)),
+    needs=Needs(faults="input", batched=None, batches=(2, 3, 4), lengths=(2, 3, 4), rows=_ROWS, packed=True),
     after=_AFTER,
     each_fault=True,
     hint="Compare the input's number of dimensions, its last dimension and its dtype with what the module was built "
     "for, and raise a ValueError that has both.",
 )
 def reject_input(t: Trial) -> None:
-    """Every fault in the input raises an exception."""
-    _must_reject(t)
+    """Every fault in the input raises an exception.
+
+    Why: Bad input that is accepted gives plausible numbers, and the mistake is found in the model's quality, if at all.
+    An exception at the call costs a minute.
+    Causes:
+    - Nothing is compared, and what follows happens to take any size: `x[..., :input_size]`, `F.pad`, `x.view(-1,
+      input_size)`, `flatten`.
+    - `x.float()` or `x.to(self.weight.dtype)`: token numbers in int64 pass for features.
+    - `if x.dim() == 2: ... else: ...` with four dimensions going down the path for three.
+    - `for step in x` over a sequence of no steps: the loop never runs, and the initial state comes back as the result.
+    Fix: At the top of `forward`, compare `x.dim()`, `x.size(-1)`, `x.dtype` and the number of steps with what the
+    module was built for, and raise: `raise ValueError(f"expected input_size {self.input_size}, got {x.size(-1)}")`.
+    """
+    must_reject(t)
 
 
 @check(
     "RP402",
     "reject.state",
     when=when.has_state,
-    needs=Needs(faults="state", batched=None, states=("random",), batches=(2, 3, 4), lengths=(2, 3, 4)),
+    needs=Needs(
+        faults="state",
+        batched=None,
+        states=("random",),
+        batches=(2, 3, 4),
+        lengths=(2, 3, 4),
+        rows=_ROWS,
+        packed=True,
+    ),
     after=_AFTER,
     each_fault=True,
     hint="Compare every leaf of the given state with its rule before using it. A state of batch 1 broadcasts "
     "silently: every row then goes on from the same memory.",
 )
 def reject_state(t: Trial) -> None:
-    """Every fault in the initial state raises an exception."""
-    _must_reject(t)
+    """Every fault in the initial state raises an exception.
+
+    Why: A wrong state that is accepted is a wrong memory: a state of one row is broadcast, so every sequence goes on
+    from the same past; rows that do not fit are left unread. The numbers look like any others.
+    Causes:
+    - `F.linear(x, w_ih) + F.linear(h, w_hh)` without a comparison of sizes: one row of h broadcasts over all
+      rows of x.
+    - `h.expand(-1, B, -1)` to be helpful.
+    - `h, c = hx[0], hx[1]`: it takes three members, or h and c stacked in one tensor. `h, c = hx` at least counts them.
+    - `for layer in range(num_layers): hx[layer]`: the rows of a state with more layers stay unread.
+    - `h.to(x.dtype)`: another dtype is cast and not noticed.
+    Fix: Before using it, compare the shape of every leaf with `(num_layers * num_directions, B, H)` (h: `proj_size or
+    hidden_size`), count the members, compare dtypes, and raise with both shapes in the message.
+    """
+    must_reject(t)
 
 
 def _has_constructor(contract: Any) -> str | None:
@@ -81,8 +118,20 @@ def _has_constructor(contract: Any) -> str | None:
     "in [0, 1], flags are bools.",
 )
 def reject_hyperparameters(t: Trial) -> None:
-    """Every bad constructor argument raises, at construction or at the latest at first use."""
-    _must_reject(t)
+    """Every bad constructor argument raises, at construction or at the latest at first use.
+
+    Why: Constructor arguments come from configuration files, as strings, floats and None. One that is accepted by
+    accident trains another model than was asked for.
+    Causes:
+    - `range(num_layers)` with 0 or a negative number: there are no layers, and the input goes through unchanged.
+    - `int(hidden_size)`, which rounds 64.7 down and takes True for 1.
+    - `if nonlinearity == "relu": ... else: ...`: a misspelt name means tanh.
+    - `if proj_size > 0:` that takes a negative size for none; a dropout above 1 that is clipped.
+    - `if bidirectional:` that takes the string "False" for True.
+    Fix: Check types and ranges in `__init__` before anything is built: sizes are of type int and at least 1,
+    probabilities lie in [0, 1], flags are bools, and a chain of options ends in `else: raise ValueError(...)`.
+    """
+    must_reject(t)
 
 
 @check(
@@ -94,7 +143,18 @@ def reject_hyperparameters(t: Trial) -> None:
     "half written.",
 )
 def reject_clean(t: Trial) -> None:
-    """After a rejected call the arguments are untouched, and the module gives the results that it gave before."""
+    """After a rejected call the arguments are untouched, and the module gives the results that it gave before.
+
+    Why: Servers and notebooks catch the exception and go on. A module that kept half of the rejected call gives wrong
+    results to the next, valid one.
+    Causes:
+    - `self.hidden = hx` or `self.batch_size = ...` before the checks.
+    - A loop over layers that writes layer 0's state to `self` before layer 1 raises.
+    - `try: ... except Exception: self.fallback = True`: one bad call changes all later ones.
+    - A temporary change (swapped weights, `self.eval()`, a global flag) without `try` and `finally`.
+    Fix: Check everything first, compute into local variables, and assign to `self` last. Put temporary changes into a
+    context manager or a `finally`.
+    """
     t.verdict()
     # The call that comes first after the rejected one is the one that shows what was left behind.
     states = [t.state]
@@ -127,7 +187,16 @@ def _kept(result: Result) -> Result:
     hint="Write both sizes into the message: expected input_size 3, got 4.",
 )
 def reject_message(t: Trial) -> None:
-    """The message of a rejection names the size that was expected and the one that was given."""
+    """The message of a rejection names the size that was expected and the one that was given.
+
+    Why: A message with both sizes says at once which argument is off and by how much; one without them sends its reader
+    to the debugger.
+    Causes:
+    - `assert x.size(-1) == self.input_size` without a message.
+    - `except RuntimeError: raise ValueError("bad input") from None`, which throws torch's own message away.
+    - A message with the expected size alone.
+    Fix: Name both: `raise ValueError(f"expected input_size {self.input_size}, got {x.size(-1)}")`.
+    """
     t.verdict()
     outcome = t.attempt()
     if outcome.kind != "rejected":
@@ -164,14 +233,98 @@ def _pairs(one: Any, two: Any) -> list[tuple[Tensor, Tensor]]:
 @check(
     "RP408",
     "reject.crash",
-    needs=Needs(faults="any", batched=None, batches=(1, 2, 3, 4), lengths=(2, 3), states=("random",)),
+    needs=Needs(
+        faults="any",
+        batched=None,
+        batches=(1, 2, 3, 4),
+        lengths=(2, 3),
+        states=("random",),
+        rows=_ROWS,
+        packed=True,
+    ),
     after=(),
     each_fault=True,
-    share=3.0,
+    share=1.5,
     hint="A kernel was reached with sizes that do not fit. Check shapes in Python before calling it: a crash takes the "
     "user's process and all its work with it.",
 )
 def reject_crash(t: Trial) -> None:
-    """No bad input kills the process, or hangs it."""
+    """No bad input kills the process, or hangs it.
+
+    Why: A segmentation fault cannot be caught: it takes the notebook, the training run or the server with it. And a
+    kernel that reads past the end of a tensor may also return what it finds there.
+    Causes:
+    - A native kernel called with sizes that nobody compared: `torch._VF.lstm`, `torch.ops.aten.*`, or an extension in
+      C++, CUDA or Triton, most often with a state of fewer layers or rows.
+    - `nn.LSTM` with a PackedSequence, or `nn.LSTMCell` with an input of one dimension, called with a state that does
+      not fit: torch 2.13 does not check these itself, and dies.
+    - A loop that ends only if sizes fit, such as `while position != batch: position += rows`.
+    Fix: Compare rank and sizes of input and state in Python before any kernel gets them, packed input included, and end
+    loops with `<`. What torch's own module does in the same case is listed as inherited from torch.
+    """
     t.verdict()
     t.attempt()
+
+
+@check(
+    "RP406",
+    "reject.weights",
+    needs=Needs(batches=(2, 3), lengths=(2, 3), fills=("normal",), picks=3),
+    after=(*BASICS, "RP206"),
+    explained_by=("RP901", "RP904"),
+    share=0.6,
+    hint="An overridden load_state_dict or _load_from_state_dict copies with copy_, which broadcasts, or by slices, or "
+    "leaves out what does not fit. Compare shapes and raise, as torch's own does.",
+)
+def reject_weights(t: Trial) -> None:
+    """`load_state_dict` raises where one parameter has a wrong size in an otherwise right state_dict, writes nothing of
+    it, and takes the right one afterwards.
+
+    Why: A checkpoint of another configuration that loads without an error gives a model that is part trained and part
+    random, or has one row's weights in all of them. Only its results tell.
+    Causes:
+    - `own[name].copy_(value)` for each entry: `copy_` broadcasts a size of 1.
+    - Loading what fits: `if own[name].shape == value.shape`, without an error for the rest.
+    - Slices (`own[name][:n] = value[:n]`) or padding, written for vocabularies and used for every parameter.
+    - `try: ... except RuntimeError: pass` around each entry.
+    Fix: Leave the copying to `nn.Module.load_state_dict`, which raises with a list of all sizes that do not fit.
+    Resizing that is meant belongs in a function of its own, which the caller calls by name.
+    """
+    before = _kept(t.call())
+    with t.subject.doing("taking its state_dict") as module:
+        own = copy.deepcopy(module.state_dict())
+    shapes = {name: tuple(value.shape) for name, value in t.subject.parameters_of().items()}
+    names = [name for name, shape in shapes.items() if shape and name in own and tuple(own[name].shape) == shape]
+    if not names:
+        t.discard("it has no parameters")
+    name = names[(t.pick(0, 12) * 12 + t.pick(1, 12)) % len(names)]
+    wrong = _wrong_shapes(shapes[name])
+    shape = wrong[t.pick(2, len(wrong))]
+    values = copy.copy(own)
+    values[name] = torch.randn(shape, dtype=own[name].dtype, generator=torch.Generator().manual_seed(41))
+    what = f"a state_dict in which {name} has the shape {shape} in place of {shapes[name]}"
+    try:
+        with t.subject.doing(f"loading {what}") as module:
+            module.load_state_dict(values)
+    except TargetRaisedError as raised:
+        error = raised.error
+    else:
+        raise Violation(f"{what} was loaded", expected="an exception", actual="no exception", kind="accepted")
+    t.same_result(t.call(), before, f"after {what} was rejected")
+    with t.subject.doing("loading its own state_dict after a rejected one") as module:
+        module.load_state_dict(own)
+    t.same_result(t.call(), before, "after its own state_dict was loaded again")
+    if isinstance(error, ACCIDENTAL):
+        raise Advice(
+            f"{what}: it stops by accident with {type(error).__name__}: {error}",
+            expected="a RuntimeError that says what is wrong",
+            actual=type(error).__name__,
+            kind="accidental",
+        )
+
+
+def _wrong_shapes(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Shapes that a parameter of this shape can't have come from: more, fewer, one that broadcasts, transposed."""
+    first, rest = shape[0], shape[1:]
+    wrong = [(first + 1, *rest), (*shape[:-1], shape[-1] + 1), (first - 1, *rest), (1, *rest), shape[::-1]]
+    return list(dict.fromkeys(other for other in wrong if other != shape and 0 not in other))

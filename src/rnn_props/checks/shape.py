@@ -26,7 +26,22 @@ from rnn_props.subjects import DTYPES, Result, Tree, leaves, state_leaves
     "for two directions, and proj_size.",
 )
 def output_shape(t: Trial) -> None:
-    """The output has the shape of its rule for every hyperparameter combination and size, batch 1 and length 1 too."""
+    """The output has the shape of its rule for every hyperparameter combination and size, batch 1 and length 1 too.
+
+    Why: Code downstream indexes, joins and reshapes the output by its documented shape. A dimension that is lost or out
+    of place raises far from its cause, or broadcasts and gives wrong numbers without an error.
+    Causes:
+    - `squeeze()` without a dimension, which also takes away a batch, a length or a hidden size of 1.
+    - The batch size read from the wrong axis, as in `torch.zeros(L, x.size(0), H)` for an input `(T, B, I)`: right only
+      while T equals B.
+    - The second direction forgotten: `nn.Linear(hidden_size, O)` behind an output of `2 * hidden_size` features, or a
+      default state of `num_layers` rows.
+    - `Cell(input_size, hidden_size)` made for every layer: layers above the first read `num_directions * hidden_size`
+      features, so this works only for one direction with input_size equal to hidden_size.
+    - `proj_size` ignored: with it, each direction puts out proj_size features, not hidden_size.
+    Fix: Unpack the sizes once, where the layout is known (`seq_len, batch, _ = x.shape`), name the dimension in every
+    `squeeze`, and compute widths in one place from `num_directions` and `proj_size or hidden_size`.
+    """
     assert t.rules.output is not None
     t.shaped(t.call().output, t.rules.output, "output")
 
@@ -40,7 +55,20 @@ def output_shape(t: Trial) -> None:
     "does not change it.",
 )
 def state_shape(t: Trial) -> None:
-    """The returned state has the contract's structure, and each leaf the shape of its rule."""
+    """The returned state has the contract's structure, and each leaf the shape of its rule.
+
+    Why: Callers index the state by layer and direction, `h_n[-1]` above all, and pass it to the next call. With the
+    axes in another order that index picks a batch row in place of a layer, and nothing raises while the sizes happen to
+    fit.
+    Causes:
+    - `h_n.transpose(0, 1)` with batch_first: in torch.nn, batch_first changes input and output and never the state.
+    - Only the last layer's state is returned: the loop variable `h` after the loop over layers.
+    - One row a layer in a bidirectional module, where there are `num_layers * num_directions` rows.
+    - With `proj_size`, h as wide as c: h has proj_size features, c has hidden_size.
+    - An LSTM or LSTMCell that returns h alone.
+    Fix: Append the final state of every layer and direction to a list and `torch.stack` it along a new first axis. A
+    layout of your own is no error if the contract states it: pass a `Contract` with your shape rules.
+    """
     _structure(t, t.call().state, t.rules.state, "state")
 
 
@@ -79,7 +107,19 @@ def _kind(value: Any) -> str:
     "and take it away from output and state on the way out.",
 )
 def unbatched(t: Trial) -> None:
-    """An unbatched input gives unbatched results, equal to those of a batch of one."""
+    """An unbatched input gives unbatched results, equal to those of a batch of one.
+
+    Why: torch.nn's layers take a single sequence `(T, I)`, and whoever puts yours in their place will pass one. A batch
+    axis added in the wrong place gives plausible numbers: `(T, I)` run as `(B, I)` raises nothing.
+    Causes:
+    - The axis is added in one place and removed in another, as in `x.unsqueeze(1)` and `output.squeeze(0)`; the two
+      agree while T is 1.
+    - The axis is added to the input and not to h and c, or removed from the output and not from the state.
+    - The state is dropped on this path: `hx = None` where `x.dim() == 2`, or h unsqueezed and c replaced by zeros.
+    - The transposition for batch_first is applied to `(T, I)` too, which has no batch axis to move.
+    Fix: At the top of `forward`, add the batch axis to the input and to every leaf of the state (for a state `(L*D, H)`
+    that is `unsqueeze(1)`), run the batched path, and squeeze the same axes of output and state at the end.
+    """
     alone = t.call()
     batched_rules = t.contract.rules(t.case.hyperparameters)
     axis = batched_rules.input.axis("B")
@@ -122,7 +162,20 @@ def _without_batch_axis(result: Result, rules: Any) -> Result:
     hint="A batch of zero comes from filtering a batch: avoid max() and view(-1, ...) on what may have no element.",
 )
 def empty_batch(t: Trial) -> None:
-    """A batch of zero gives results of batch zero."""
+    """A batch of zero gives results of batch zero.
+
+    Why: A batch becomes empty when rows are filtered out, or on the worker that gets no rows. torch.nn's layers return
+    empty results then; a module that raises ends the run over a batch with nothing in it.
+    Causes:
+    - `view(T, B, -1)` or `reshape(B, -1)`: the size that stands for -1 cannot be inferred from no elements.
+    - Rows run in a Python loop and joined by `torch.stack(rows)` or `torch.cat(rows)`: the list is empty.
+    - `x.max()`, `lengths.max()` or `lengths.min()` over no elements.
+    - `pack_padded_sequence`, which refuses an empty batch.
+    - A guard such as `max(batch, 1)`, which makes one row out of none.
+    Fix: Write the size out in place of -1 (`view(T, B, num_directions * hidden_size)`), keep the batch an axis of
+    tensors and not of a Python loop, and return `x.new_zeros(...)` early where a reduction or packing has nothing to
+    work on.
+    """
     result = t.call()
     if t.rules.output is not None:
         t.shaped(result.output, t.rules.output, "output")
@@ -139,7 +192,19 @@ def empty_batch(t: Trial) -> None:
     "dtype=x.dtype, device=x.device)): torch.zeros(...) alone is float32.",
 )
 def dtype(t: Trial) -> None:
-    """Output and state have the input's dtype, for every dtype that the contract lists."""
+    """Output and state have the input's dtype, for every dtype that the contract lists.
+
+    Why: A tensor of another dtype either raises in the middle of the model (`mat1 and mat2 must have the same dtype`)
+    or promotes what it meets: one float32 tensor turns the rest of a bfloat16 model into float32.
+    Causes:
+    - `torch.zeros(L, B, H)` as the initial state, without `dtype=`: float32, whatever the model is.
+    - A mask, table or constant kept as a plain attribute (`self.scale = torch.ones(H)`), which `.double()` and
+      `.half()` do not convert.
+    - `.float()` in `forward`, for stability or for the loss, that is never cast back.
+    - h converted and c forgotten.
+    Fix: Make tensors from the input: `x.new_zeros(L, B, H)`, or `torch.zeros(..., dtype=x.dtype, device=x.device)`.
+    Register constants with `register_buffer`. Where a step has to run in float32, end it with `.to(x.dtype)`.
+    """
     result = t.call()
     wanted = DTYPES[t.case.dtype]
     named = [*leaves(result.output, "output"), *state_leaves(result.state)]
@@ -162,7 +227,20 @@ def dtype(t: Trial) -> None:
     hint="Pass device=device, dtype=dtype to every torch.empty, nn.Parameter, nn.Linear and register_buffer.",
 )
 def factory_arguments(t: Trial) -> None:
-    """The constructor's dtype= and device= reach every parameter and buffer."""
+    """The constructor's dtype= and device= reach every parameter and buffer.
+
+    Why: Whoever passes `dtype=` or `device=` counts on a module that is there entirely. A parameter left behind raises
+    at the first call, or promotes the results; with `device="meta"` it takes the memory that this was meant to save.
+    Causes:
+    - `nn.Parameter(torch.empty(n, m))`, `nn.Linear(n, m)` or `register_buffer("h0", torch.zeros(H))` without the two
+      arguments.
+    - `device=None, dtype=None` in the signature, for the sake of torch's, and never used.
+    - Passed on to the first layer, but not in the loop that makes the others, or to the weights but not to the biases.
+    - `reset_parameters` that puts a new tensor in place of the parameter: `self.weight = nn.Parameter(torch.randn(n,
+      m))`.
+    Fix: Write `factory = {"device": device, "dtype": dtype}` at the top of the constructor, pass `**factory` to every
+    `torch.empty`, sublayer and buffer, and initialise in place: `nn.init.uniform_(self.weight, -k, k)`.
+    """
     wanted = torch.float64
     for device in ("cpu", "meta"):
         keywords = {**t.case.hyperparameters, "dtype": wanted, "device": torch.device(device)}
@@ -193,7 +271,22 @@ def factory_arguments(t: Trial) -> None:
     "the second direction; deeper layers take num_directions * (proj_size or hidden_size) features.",
 )
 def parameters(t: Trial) -> None:
-    """Parameter names and shapes are the documented ones, and their number is the formula's."""
+    """Parameter names and shapes are the documented ones, and their number is the formula's.
+
+    Why: Checkpoints are loaded by name and shape. A layer that looks like torch.nn's and names or shapes its parameters
+    otherwise cannot exchange weights with it, and with `strict=False` a part of it silently keeps its random values.
+    Causes:
+    - One bias vector a layer where torch has `bias_ih` and `bias_hh` (in a GRU they are not interchangeable: the reset
+      gate multiplies the new gate's hidden bias).
+    - Weights kept transposed, `(input_size, 4 * hidden_size)` for `x @ W`: torch keeps `(4 * hidden_size, input_size)`
+      for `F.linear`.
+    - Another suffix than `_reverse` for the second direction, or one set of weights for both directions.
+    - Biases that are registered although `bias=False`.
+    - Deeper layers made for `input_size` features, or `weight_hh` of `(.., hidden_size)` with proj_size, where it is
+      `(.., proj_size)`.
+    Fix: Register `weight_ih_l{k}`, `weight_hh_l{k}`, `bias_ih_l{k}`, `bias_hh_l{k}` and, with proj_size,
+    `weight_hr_l{k}`, each again with `_reverse` for the second direction, of the shapes in torch.nn's documentation.
+    """
     expected = torch_parameters(t.contract, t.case.hyperparameters)
     actual = {name: tuple(value.shape) for name, value in t.subject.module.named_parameters()}
     for name, shape in expected.items():
@@ -217,7 +310,17 @@ def parameters(t: Trial) -> None:
     hint="Return the state in the structure that is passed in: one tensor for RNN and GRU, the tuple (h, c) for LSTM.",
 )
 def container(t: Trial) -> None:
-    """Tuples stay tuples: h and (h, c) come back in the structure that they go in as."""
+    """Tuples stay tuples: h and (h, c) come back in the structure that they go in as.
+
+    Why: Training loops tell modules apart by their state, as in `isinstance(state, tuple)` before detaching it, and
+    torch's tree functions take a list and a tuple for different structures.
+    Causes:
+    - `return output, [h, c]`, or the list in which the final states were collected.
+    - `return output, torch.stack((h, c))`: one tensor for the pair.
+    - An RNN or GRU that returns the one-tuple `(h,)`, because it shares its code with an LSTM.
+    Fix: Convert once, right before `return`: `(h, c)` for an LSTM, the tensor itself for an RNN or GRU. `forward` may
+    take a list as well; it returns a tuple.
+    """
     _container(t, t.call().state, t.rules.state, "state")
 
 

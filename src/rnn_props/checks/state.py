@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,7 +17,7 @@ from rnn_props.checks.registry import BASICS, check
 from rnn_props.checks.trial import Trial
 from rnn_props.contracts import Contract, Domain, ShapeRule
 from rnn_props.numerics import difference
-from rnn_props.subjects import Result, clone, join, leaves, state_leaves
+from rnn_props.subjects import Result, TargetRaisedError, clone, join, state_leaves
 
 _ONE_DIRECTION = {"bidirectional": (False,)}
 
@@ -39,11 +40,27 @@ def _one_layer_if_bidirectional(case: Case, contract: Contract) -> Case:
     needs=Needs(splits=True),
     prepare=_one_layer_if_bidirectional,
     after=(*BASICS, "RP208"),
+    explained_by=("RP305",),
     hint="Look for a state that is reset, dropped or reordered at the start of a call (zeros made although a state was "
     "given, h and c exchanged, layers taken from the wrong row).",
 )
 def continuity(t: Trial) -> None:
-    """A sequence run whole equals the same sequence run in chunks with the state carried: outputs and final state."""
+    """A sequence run whole equals the same sequence run in chunks with the state carried: outputs and final state.
+
+    Why: Truncated backpropagation, streaming and generation run a sequence in pieces. If the pieces do not add up to
+    the whole, results depend on where the sequence happened to be cut, and no error says so.
+    Causes:
+    - The state is made anew at the start of a call: `h = torch.zeros(...)` although one was passed, or passed states
+      replaced where a test of their shape fails (`if h.shape != x.shape: h = zeros`).
+    - What is returned is not what the next step would read: the state one step before the end, h before the
+      nonlinearity or after dropout, c after a `clamp`.
+    - Rows come out in another order than they are read in: `flip(0)`, directions exchanged, `c, h = hx` where `(h, c)`
+      was returned.
+    - A memory that is not in the state: the last inputs of a causal convolution padded with zeros at each call, a step
+      counter or positions that start from 0, a running normaliser.
+    Fix: Return exactly the tensors that the next step would read, in the order in which `forward` reads them. Whatever
+    else the next step depends on (a convolution's last inputs, a position) belongs in the state.
+    """
     assert t.rules.output is not None
     whole = t.call()
     if t.sizes["D"] == 2 and t.sizes["L"] > 1:
@@ -98,7 +115,20 @@ def _continuity_of_directions(t: Trial, whole: Result) -> None:
     hint="A special path for one step, or for a whole sequence, computes something else than the other.",
 )
 def stepwise(t: Trial) -> None:
-    """T calls of length 1, with the state carried, equal one call of length T."""
+    """T calls of length 1, with the state carried, equal one call of length T.
+
+    Why: Models are trained on whole sequences and decode one step at a time. If the path for one step computes
+    something else, the model in use is not the one that was trained.
+    Causes:
+    - A shortcut such as `if x.size(0) == 1:`, or a `step` method, that repeats the equations and leaves out a bias, a
+      normalisation or a layer.
+    - Work done once a call that changes numbers, such as decaying or normalising the state that was passed.
+    - A parallel form (scan, convolution) that treats the first step of a call otherwise than the recurrence does, or
+      leaves out the initial state's part.
+    - `squeeze()` on a length of 1, after which a later operation broadcasts along another axis.
+    Fix: Write one function for one step and let both paths call it. Where the whole sequence has a parallel form,
+    derive the single step from the same formula, initial state included.
+    """
     assert t.rules.output is not None
     whole = t.call()
     outputs, state = [], t.state
@@ -123,7 +153,18 @@ def stepwise(t: Trial) -> None:
     hint="The state that is used when none is given must be zero in every layer, direction and leaf.",
 )
 def default_is_zero(t: Trial) -> None:
-    """Leaving out the state equals passing zeros."""
+    """Leaving out the state equals passing zeros.
+
+    Why: torch.nn promises zeros, so callers take the two for the same: `None` for the first chunk, `torch.zeros(...)`
+    to start over. If they differ, a model that was reset is not a new one.
+    Causes:
+    - `torch.ones`, a bias or a learned `self.h0` as the default, without saying so.
+    - Only the first layer, or only h, starts from zeros; deeper layers or the second direction start from what the one
+      before them ended with.
+    - A branch `if hx is None:` that does more than make the state, such as skipping a projection or a bias.
+    Fix: Start `forward` with `if hx is None: hx = x.new_zeros(...)` for every row and leaf, and have one path from
+    there on. Another default that is meant is declared in the contract: `Capabilities(nonzero_default_state=True)`.
+    """
     t.same_result(t.call(state=None), t.call(state=t.other_state(0, "zeros")), "no state against zeros")
 
 
@@ -134,11 +175,28 @@ def default_is_zero(t: Trial) -> None:
         when.has_sequence_state, when.capable("output_is_state", "its output is not its hidden state by contract")
     ),
     after=(*BASICS, "RP303"),
+    explained_by=("RP305",),
     hint="h_n's last rows are the top layer's: forward from the last step, backward from the first. Check the order of "
     "layers and directions, and the end at which the backward pass stops.",
 )
 def final_output(t: Trial) -> None:
-    """The top layer's final state is the last output (forward half) and the first output (backward half)."""
+    """The top layer's final state is the last output (forward half) and the first output (backward half).
+
+    Why: Classifiers read the sequence's summary from `h_n[-1]`, or from `h_n[-2]` and `h_n[-1]` with two directions. If
+    another row or another end of the sequence stands there, they train on a state that has seen next to nothing, and
+    only accuracy tells.
+    Causes:
+    - The backward direction's final state taken at the last step (`output[-1, :, H:]`), where it has read one input: it
+      ends at step 0.
+    - Rows ordered by direction first, as from `torch.cat((forward_states, backward_states))`: torch's order is
+      `view(num_layers, num_directions, B, H)`.
+    - Rows ordered from the top layer down, as from `states.insert(0, h)`.
+    - An output that is no longer the top layer's h: a residual connection, a normalisation or a mean over layers after
+      the recurrence.
+    Fix: Append final states in a loop over layers with a loop over directions inside it. Run the backward direction
+    over the flipped sequence, keep the state it ends with, and flip its outputs back. An output that is not meant to
+    be h is declared in the contract: `Capabilities(output_is_state=False)`.
+    """
     assert t.rules.output is not None
     result = t.call()
     hidden: Tensor = state_leaves(result.state)[0][1]
@@ -147,6 +205,8 @@ def final_output(t: Trial) -> None:
     directions = t.sizes["D"]
     width = result.output.shape[-1] // directions
     last = result.output.select(axis, t.sizes["T"] - 1).narrow(-1, 0, width)
+    if hidden.dim() == last.dim():
+        hidden = hidden.unsqueeze(0)  # a state without an axis of layers
     t.same(hidden[-directions], last, "against the last output: h_n of the top layer")
     if directions == 2:
         first = result.output.select(axis, 0).narrow(-1, width, width)
@@ -168,7 +228,22 @@ _NUDGES = (1.0, -1.0, 1e3, -1e3, 1e6)
     "direction left out, or rows of the batch mixed.",
 )
 def used(t: Trial) -> None:
-    """Every row and leaf of the initial state matters: changing it alone changes a result, and only what it may."""
+    """Every row and leaf of the initial state matters: changing it alone changes a result, and only what it may.
+
+    Why: A state that is passed and not read is forgotten without an error: a language model starts anew at each chunk,
+    an agent at each step. A state read from the wrong row goes on from another sequence's memory.
+    Causes:
+    - h is read from `hx`, and c starts from zeros.
+    - Every layer starts from `hx[0]`, or the second direction from the first one's row: `hx[layer]` where `hx[layer *
+      num_directions + direction]` is meant.
+    - `hx.view(B, L*D, H)`, or `h_n.view(B, -1)`, on a state `(L*D, B, H)`: it deals the rows of layers out to the
+      batch. A transpose is meant.
+    - A test that resets silently, such as `if hx.shape != x.shape: hx = zeros`, which fires whenever input_size is not
+      hidden_size.
+    - Broadcasting that spreads one row's state over the others, as after `h.squeeze()` or `h.mean(0)`.
+    Fix: Read `h[layer * num_directions + direction]`, and c in the same way, for each layer and direction. Raise on a
+    state of the wrong shape; never replace it.
+    """
     base = t.call()
     row = t.pick(0, t.sizes["B"])
     for index, (name, leaf) in enumerate(state_leaves(t.state)):
@@ -244,7 +319,19 @@ def _lower_rows_unchanged(t: Trial, base: Result, result: Result, layer: int, pl
     hint="Something is kept on self between calls: a state, a mask or a buffer cached by batch size or length.",
 )
 def no_memory(t: Trial) -> None:
-    """A call's result does not depend on earlier calls, nor on other batch sizes in between (rejected ones: RP404)."""
+    """A call's result does not depend on earlier calls, nor on other batch sizes in between (rejected ones: RP404).
+
+    Why: What a call returns depends on what ran before it: a warm-up call, the order of an evaluation, another user's
+    request. Results cannot be reproduced, and one sequence's data reaches the next.
+    Causes:
+    - `self.hidden = h` at the end of `forward`, read by the next call that passes no state.
+    - A default state cached by batch size on `self`, then written to in place, or sliced for a smaller batch:
+      `self.h0[:, :B]`.
+    - A maximum, mean or length that is updated in eval mode and used for scaling.
+    - A mask or table made for the first call's length and kept.
+    Fix: Take everything from the arguments, and assign nothing to `self` in `forward` that depends on data. If the
+    module keeps its state on purpose, its contract has to say so (`stateful`), and it needs a reset method.
+    """
     first = t.call()
     first = Result(clone(first.output), clone(first.state))
     steps = {} if t.contract.convention == "cell" else {"T": t.sizes["T"] + 1}
@@ -268,17 +355,29 @@ def no_memory(t: Trial) -> None:
     "on a copy.",
 )
 def arguments_untouched(t: Trial) -> None:
-    """Input and initial state are bit-identical after forward and backward."""
+    """Input and initial state are bit-identical after forward and backward.
+
+    Why: Callers use their tensors again: the same input for a second model, the same state for several continuations. A
+    write into them changes those results, and in training it breaks autograd (`modified by an inplace operation`).
+    Causes:
+    - `hx[layer] = h`, `hx[0].copy_(h)`: final states written into the tensor that was passed.
+    - `x *= mask`, `x += position`, `x[mask] = 0`, `x.clamp_(-c, c)`: on a tensor, `*=` and `+=` work in place.
+    - A write into a view: `transpose`, `view`, slices, `detach()` and `numpy()` share the caller's memory.
+    - `F.dropout(x, p, inplace=True)` or `nn.ReLU(inplace=True)` as the first operation on an argument.
+    - `x.contiguous()` or `x.to(dtype)` taken for a copy: where nothing is to be done, they return the caller's tensor.
+    Fix: Write `x = x * mask` in place of `x *= mask`, collect new states in a list and `torch.stack` it, and `clone()`
+    what has to be written to.
+    """
     before = [clone(t.input), clone(t.state)]
     for grad in (False, True):
         result = t.call(grad=grad)
         doing = "a forward call"
         if grad:
             doing = "forward and backward"
-            results = [leaf for _, leaf in leaves([result.output, result.state]) if leaf.requires_grad]
-            if results:
-                with t.subject.stopwatch.running():
-                    torch.autograd.backward([leaf.sum() for leaf in results])
+            weights = [value for value in t.subject.parameters_of().values() if value.requires_grad]
+            # A backward pass that fails is RP601's matter.
+            with contextlib.suppress(TargetRaisedError):
+                t.subject.differentiate(t.projection([result.output, result.state]), weights)
         for what, now, was in (("input", t.input, before[0]), ("initial state", t.state, before[1])):
             gap = difference(now, was, what)
             if gap is not None:
@@ -293,7 +392,21 @@ def arguments_untouched(t: Trial) -> None:
     "the next call overwrites.",
 )
 def round_trip(t: Trial) -> None:
-    """The returned state is accepted as the next initial state, and passing it on twice gives the same twice."""
+    """The returned state is accepted as the next initial state, and passing it on twice gives the same twice.
+
+    Why: `output, state = module(x, state)` in a loop is what a state is for. If it cannot go in as it came out, or
+    changes while the caller keeps it, there is no streaming, no truncated backpropagation and no beam search.
+    Causes:
+    - One structure out, another in: a list of pairs `(h, c)` a layer returned, two stacked tensors expected; `type(hx)
+      is tuple` that refuses a named tuple.
+    - Another layout out: `h.transpose(0, 1)`, a squeezed axis, or a view that is not contiguous returned by a module
+      that demands contiguous states.
+    - A buffer that every call writes to: `self.h.copy_(h); return self.h`. A state that was kept changes at the next
+      call.
+    - h in one dtype and c in another, after a cast of one of them.
+    Fix: Return new tensors in the structure, shape and dtype that `forward` takes. Test structures with `isinstance(hx,
+    tuple | list)`, and call `contiguous()` on a state that comes in instead of refusing it.
+    """
     state = t.call().state
     kept = clone(state)
     following = t.other_input(11)
@@ -314,7 +427,17 @@ def round_trip(t: Trial) -> None:
     "remembered, or rows matched by position in a larger buffer.",
 )
 def batch_slice(t: Trial) -> None:
-    """Going on with some rows of batch and state equals going on with all of them and taking those rows."""
+    """Going on with some rows of batch and state equals going on with all of them and taking those rows.
+
+    Why: Sequences end at different times, the last batch of an epoch is smaller, beam search drops rows: callers go on
+    with `h[:, keep]`. If rows are then matched by position, a sequence goes on from another one's memory.
+    Causes:
+    - A state kept on `self` and cut to the new size, `self.h[:, :B]`: the first B rows are not the rows that were kept.
+    - A batch size remembered from an earlier call, in `view(T, self.batch_size, -1)` or in `expand`.
+    - Caches, masks or index tensors of rows that are kept between calls and not passed with the state.
+    Fix: Take the batch size from the input of each call, and all memory of a row from the state that was passed.
+    Choosing rows is the caller's part: `tuple(leaf[:, rows] for leaf in state)`.
+    """
     state = t.call().state
     following = t.other_input(12)
     size = t.sizes["B"]

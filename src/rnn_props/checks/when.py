@@ -55,11 +55,24 @@ def has_sequence(contract: Contract) -> str | None:
     return "a cell makes one step" if contract.convention == "cell" else None
 
 
+def has_packed(contract: Contract) -> str | None:
+    return None if contract.capabilities.packed else "it takes no packed sequences"
+
+
+def has_lengths(contract: Contract) -> str | None:
+    return None if "lengths" in contract.arguments else "it takes no lengths"
+
+
+def is_stateful(contract: Contract) -> str | None:
+    return None if contract.convention == "stateful" else "it keeps no state between calls"
+
+
 independent_rows = all_of(
     lacks("batch_statistics", "batch statistics are part of its contract"),
     lacks("per_tensor_quantised", "one quantisation scale for the whole tensor is part of its contract"),
 )
 not_stateful = lacks("stateful", "it keeps its state between calls by contract")
+differentiable = capable("differentiable", "it is not differentiable by contract")
 causal = all_of(
     has_time_axis,
     capable("causal", "its outputs depend on later inputs by contract"),

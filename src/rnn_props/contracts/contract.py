@@ -9,6 +9,7 @@ from typing import Any
 
 from rnn_props.contracts.domains import Domain, Value
 from rnn_props.contracts.shapes import ShapeRule
+from rnn_props.targets import TargetError, name_of, parse
 
 #: A pytree of shape rules as written by people: a rule, a tuple or list or dict of them, or None.
 Structure = Any
@@ -16,6 +17,8 @@ Structure = Any
 Rules = Any
 
 FLOAT_DTYPES = ("float64", "float32", "bfloat16", "float16")
+
+CONVENTIONS = ("rnn", "cell", "model", "lengths", "stateful")
 
 #: What an argument of a constructor means, by the names that people give it. The first of each row is the role.
 ROLE_NAMES: Mapping[str, tuple[str, ...]] = {
@@ -49,6 +52,12 @@ class Capabilities:
     batch_first: bool = False
     #: Takes inputs without the batch dimension.
     unbatched: bool = False
+    #: Takes a PackedSequence, and gives one.
+    packed: bool = False
+    #: Takes packed sequences only with their rows sorted by length.
+    sorted_only: bool = False
+    #: Takes rows of length zero.
+    zero_lengths: bool = False
     #: Takes a batch of zero.
     empty_batch: bool = False
     #: Has a `bidirectional` hyperparameter.
@@ -77,6 +86,20 @@ class Capabilities:
     per_tensor_quantised: bool = False
     #: The state that is used when none is given is not zero.
     nonzero_default_state: bool = False
+    #: `torch.compile` is to agree with eager calls.
+    compile: bool = True
+    #: `torch.export` is to agree with eager calls.
+    export: bool = True
+    #: Some parameters are others under a second name, on purpose.
+    tied_weights: bool = False
+    #: Gradients flow through it: it is trained, not for inference alone.
+    differentiable: bool = True
+    #: States are cut off from the graph on their way in or out, on purpose.
+    detached_cache: bool = False
+
+
+class ContractError(Exception):
+    """A contract that can't be used as it is written. The message says what was wrong and what to write instead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,11 +113,21 @@ class Contract:
             place of a `Domain`.
         fixed: constructor arguments that always have the same value.
         roles: for each role (`input_size`, `hidden_size`, ...) the constructor argument that plays it.
-        convention: `rnn` `(input, state?) -> (output, state)`, `cell` `(input, state?) -> state`, or `model`
-            `(input) -> output`.
+        convention: `rnn` `(input, state?) -> (output, state)`, `cell` `(input, state?) -> state`, `model`
+            `(input) -> output`, `lengths` `(input, lengths, state?) -> output | (output, state)`, or `stateful`
+            `(input) -> output` with a state that is kept until it is reset.
+        arguments: the names of forward's arguments that are passed by keyword, by what they are: `lengths` (each row's
+            length, int64 of shape `(B,)`) and `state`.
+        padding: what the output has beyond a row's length, or None where nothing is agreed.
+        reset: the method that makes a stateful module forget; it takes no argument.
         input, output, state: shape rules; the state is any pytree of them, or None.
         constraints: conditions between hyperparameters, such as `"proj_size < hidden_size"`.
         torch_module: the torch.nn class of the same contract, such as `"LSTM"`.
+        reference: what the module must agree with: a `torch.nn.Module` class, built with the same hyperparameters and
+            given the module's weights, or a function `(module, input, state) -> results` that reads them itself.
+            Worker processes import it, so it stands at the top level of a module; the text `"module:name"` serves, too.
+        reference_weights: for parameters of the reference the names that they have in the module, where those differ;
+            or a function from the module's parameters and buffers to the reference's, by name.
         rejects: the exception types that count as a rejection.
         evidence: from what the contract was concluded, in sentences.
     """
@@ -104,19 +137,33 @@ class Contract:
     fixed: Mapping[str, Value] = field(default_factory=dict)
     roles: Mapping[str, str] = field(default_factory=dict)
     convention: str = "rnn"
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    padding: float | None = None
+    reset: str = ""
     input: str = "T B I"
     output: str | None = "T B D*P"
     state: Structure = None
     capabilities: Capabilities = field(default_factory=Capabilities)
     constraints: tuple[str, ...] = ()
     torch_module: str | None = None
+    reference: Callable[..., Any] | str | None = None
+    reference_weights: Mapping[str, str] | Callable[[dict[str, Any]], Mapping[str, Any]] | str = field(
+        default_factory=dict
+    )
     rejects: tuple[type[BaseException], ...] = (Exception,)
     logic_dtype: str = "float64"
     evidence: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.convention not in ("rnn", "cell", "model"):
-            raise ValueError(f"convention must be 'rnn', 'cell' or 'model' (got {self.convention!r})")
+        if self.convention not in CONVENTIONS:
+            raise ValueError(f"convention must be one of {', '.join(CONVENTIONS)} (got {self.convention!r})")
+        if self.convention == "lengths" and "lengths" not in self.arguments:
+            raise ValueError("convention 'lengths' needs arguments={'lengths': NAME}: the name of forward's argument")
+        if self.convention == "stateful" and not self.reset:
+            raise ValueError("convention 'stateful' needs reset=NAME: the method that makes the module forget")
+        unknown = sorted(set(self.arguments) - {"lengths", "state"})
+        if unknown:
+            raise ValueError(f"arguments has names for 'lengths' and 'state' (got one for {unknown[0]!r})")
         ShapeRule.parse(self.input)
         if self.output is not None:
             ShapeRule.parse(self.output)
@@ -175,9 +222,16 @@ class Contract:
         return replace(self, evidence=self.evidence + sentences)
 
     def to_json(self) -> dict[str, Any]:
-        """The contract as JSON data, without what only the process that built it can use."""
+        """The contract as JSON data, without what only the process that built it can use.
+
+        Raises:
+            TargetError: the reference has no name that another process could import it by.
+        """
         return {
             "convention": self.convention,
+            "arguments": dict(self.arguments),
+            "padding": self.padding,
+            "reset": self.reset,
             "input": self.input,
             "output": self.output,
             "state": structure_to_json(self.state),
@@ -195,6 +249,10 @@ class Contract:
                 for item in fields(Capabilities)
             },
             "torch_module": self.torch_module,
+            "reference": None if self.reference is None else _importable(self.reference, "reference"),
+            "reference_weights": dict(self.reference_weights)
+            if isinstance(self.reference_weights, Mapping)
+            else _importable(self.reference_weights, "reference_weights"),
             "logic_dtype": self.logic_dtype,
             "evidence": list(self.evidence),
         }
@@ -207,6 +265,9 @@ class Contract:
         }
         return Contract(
             convention=data["convention"],
+            arguments=data["arguments"],
+            padding=data["padding"],
+            reset=data["reset"],
             input=data["input"],
             output=data["output"],
             state=structure_from_json(data["state"]),
@@ -220,6 +281,8 @@ class Contract:
             constraints=tuple(data["constraints"]),
             capabilities=Capabilities(**capabilities),
             torch_module=data["torch_module"],
+            reference=data["reference"],
+            reference_weights=data["reference_weights"],
             logic_dtype=data["logic_dtype"],
             evidence=tuple(data["evidence"]),
         )
@@ -232,6 +295,17 @@ class CallRules:
     input: ShapeRule
     output: ShapeRule | None
     state: Rules
+
+
+def _importable(value: Any, name: str) -> str:
+    """The name by which worker processes import what a contract holds."""
+    try:
+        return parse(name_of(value)).text
+    except TargetError as error:
+        raise TargetError(
+            f"the contract's {name}: {error}; write it with class or def at the top level of a module, and give that "
+            "or the text 'package.module:name'"
+        ) from None
 
 
 _RELATIONS: Mapping[str, Callable[[int, int], bool]] = {

@@ -62,6 +62,7 @@ def sequence_contract(torch_module: str, arguments: Iterable[str], *, full: bool
         capabilities=Capabilities(
             batch_first="batch_first" in names,
             unbatched=full,
+            packed=full,
             empty_batch=full,
             bidirectional="bidirectional" in names,
             proj="proj_size" in domains,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rnn_props.cases import Case, Needs, Space, covering_cases, faults_for, shrink
+from rnn_props.cases.stories import draw_stories
 from rnn_props.cases.strategies import draw_cases
 from rnn_props.checks import Check
 from rnn_props.contracts import Contract
@@ -24,6 +25,10 @@ from rnn_props.execution.worker import BAD
 BATCH = 16
 #: The most distinct findings of one check that are shrunk and shown.
 MOST_FINDINGS = 12
+#: Ends of a call whose arguments nobody looked at.
+_UNCHECKED = frozenset({"accepted", "crashed", "hung"})
+#: What to do about a contract that can't be used.
+_CONTRACT_HINT = "This is not the module's failure: the contract says what can't be done. Correct the contract."
 #: Candidates for a case that hangs, each of which costs a time limit.
 _HANG_SHRINKS = 3
 
@@ -109,7 +114,11 @@ class Plans:
             table = covering_cases(Space.of(self._contract, needs), seed, rows)
             if not table:  # where a strategy of the user's draws a hyperparameter there is no table: draw instead
                 count += rows
-            self._drawn[key] = table + draw_cases(self._contract, needs, seed=seed, count=count)
+            cases = table + draw_cases(self._contract, needs, seed=seed, count=count)
+            if needs.story:
+                stories = draw_stories(seed, len(cases))
+                cases = [replace(case, story=story) for case, story in zip(cases, stories, strict=False)]
+            self._drawn[key] = cases
         return self._drawn[key]
 
 
@@ -120,6 +129,7 @@ class _Tally:
     in_target: float = 0.0
     seconds: float = 0.0
     stopped: str = ""
+    why: str = ""
 
     def add(self, outcomes: Iterable[Outcome], *, counted: bool = True) -> None:
         for outcome in outcomes:
@@ -128,6 +138,7 @@ class _Tally:
             if counted:
                 if outcome.kind == "discarded":
                     self.discarded += 1
+                    self.why = self.why or outcome.message
                 else:
                     self.examples += 1
 
@@ -173,10 +184,10 @@ class CheckJob:
                     self.tally.stopped = f"stopped after {self.profile.check_limit_s:g} s: the target is slow"
                     break
                 continue
-            if last.kind == "error":
+            if last.kind in ("error", "contract"):
                 errors.append(last)
                 continue
-            key = case.fault.key if case.fault is not None and check.each_fault else ""
+            key = _kind_of_fault(case) if check.each_fault else ""
             if last.fatal:
                 if last.kind == "hung":
                     queue = []  # each further one would cost the whole time limit
@@ -185,7 +196,7 @@ class CheckJob:
                     # RP408 holds it against the target; here it would only cost more workers.
                     self.tally.examples -= 1
                     self.tally.discarded += 1
-                    queue = [other for other in queue if other.fault != case.fault]
+                    queue = [other for other in queue if (other.fault, other.packing) != (case.fault, case.packing)]
                     continue
                 confirmed = yield from self._confirmed(case, last)
                 if confirmed is None:
@@ -199,9 +210,10 @@ class CheckJob:
                     break
                 continue
             if not inherited or self.is_torch:
-                queue = [other for other in queue if other.fault is None or other.fault.key != key]
+                queue = [other for other in queue if _kind_of_fault(other) != key]
         if errors:
-            return self._result("error", (), replayed, reason=f"{errors[0].message}\n{errors[0].where}".strip())
+            result = self._result("error", (), replayed, reason=f"{errors[0].message}\n{errors[0].where}".strip())
+            return replace(result, hint=_CONTRACT_HINT) if errors[0].kind == "contract" else result
         ordered = sorted(findings.items(), key=lambda item: item[0][1])  # what is the target's own comes first
         own = {key for key, inherited in findings if not inherited}
         shown = []
@@ -217,14 +229,13 @@ class CheckJob:
         elif shown:
             status = "warned"
         elif self.tally.examples == 0:
-            return self._result(
-                "skipped", (), replayed, reason=f"all {self.tally.discarded} cases were discarded: nothing was shown"
-            )
+            reason = f"all {self.tally.discarded} cases were discarded, so nothing was shown"
+            return self._result("skipped", (), replayed, reason=": ".join(filter(None, (reason, self.tally.why))))
         shown.sort(key=lambda finding: finding.status != "failed")
         return self._result(status, tuple(shown), replayed)
 
     def _batch(self, cases: Sequence[Case], **options: Any) -> Batch:
-        options.setdefault("time_limit_s", self.profile.time_limit_s)
+        options.setdefault("time_limit_s", self.profile.time_limit_s * self.check.patience)
         return Batch(tuple(cases), **options)
 
     def _confirmed(self, case: Case, outcome: Outcome) -> Generator[Batch, list[Outcome], Outcome | None]:
@@ -238,19 +249,23 @@ class CheckJob:
 
     def _inherited(self, case: Case, outcome: Outcome) -> Generator[Batch, list[Outcome], bool]:
         """Whether torch's own module of the same contract ends in the same way."""
+        if self.check.family == "oracle":
+            return False  # torch's module is what is compared with, or no better than the target
         if self.is_torch:
             return True
         if self.contract.torch_module is None:
             return False
         outcomes = yield self._batch([case], reference=True, fresh=outcome.fatal)
+        if case.packing and {outcomes[0].kind, outcome.kind} <= _UNCHECKED:
+            return True  # where torch writes past its memory, how that ends differs from run to run
         return _alike(outcomes[0], outcome)
 
     def _shrunk(
         self, case: Case, outcome: Outcome, inherited: bool
     ) -> Generator[Batch, list[Outcome], tuple[Case, Outcome]]:
         """The smallest case that fails in the same way, and how it fails."""
-        budget = self.profile.shrinks
-        limit = self.profile.time_limit_s
+        budget = round(self.profile.shrinks / self.check.patience)
+        limit = self.profile.time_limit_s * self.check.patience
         if outcome.kind == "hung":
             budget, limit = _HANG_SHRINKS, min(limit, 5.0)
         elif outcome.kind == "crashed":
@@ -291,7 +306,7 @@ class CheckJob:
             message=message,
             expected=outcome.expected,
             actual=outcome.actual,
-            fault="" if case.fault is None else case.fault.key,
+            fault=_kind_of_fault(case),
             signal=outcome.signal,
             where=outcome.where,
             case=case.to_json(),
@@ -332,8 +347,14 @@ def _alike(one: Outcome, two: Outcome) -> bool:
 
 
 def _what(case: Case) -> str:
-    assert case.fault is not None
-    return f"given the fault {case.fault.key}"
+    return f"given the fault {_kind_of_fault(case)}"
+
+
+def _kind_of_fault(case: Case) -> str:
+    """What tells the case's fault from others in a report: its name, and whether the input is packed."""
+    if case.fault is None:
+        return ""
+    return f"{case.fault.key}, packed" if case.packing else case.fault.key
 
 
 def case_key(target: str, code: str) -> bytes:

@@ -18,6 +18,7 @@ class Profile:
             more.
         check_limit_s: for all cases of one check; what is left is not run, and the count says so.
         fresh_seed: whether a run without `--seed` takes a new seed each time.
+        thorough: whether checks also do what costs many seconds a case.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Profile:
     time_limit_s: float
     check_limit_s: float
     fresh_seed: bool = False
+    thorough: bool = False
 
 
 PROFILES: dict[str, Profile] = {
@@ -44,6 +46,7 @@ PROFILES: dict[str, Profile] = {
             time_limit_s=60,
             check_limit_s=600,
             fresh_seed=True,
+            thorough=True,
         ),
     )
 }

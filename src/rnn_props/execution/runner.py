@@ -313,6 +313,7 @@ class TargetSession:
                 "op": "run",
                 "check": slot.code,
                 "reference": batch.reference,
+                "thorough": self._runner.options.profile.thorough,
                 "cases": [case.to_json() for case in batch.cases],
             }
         )

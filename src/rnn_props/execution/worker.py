@@ -18,14 +18,14 @@ import torch
 
 from rnn_props.cases import Case
 from rnn_props.checks import Advice, Check, Discarded, Trial, Violation, get
-from rnn_props.contracts import Contract
+from rnn_props.contracts import Contract, ContractError
 from rnn_props.execution import wire
 from rnn_props.inference import infer_contract
 from rnn_props.subjects import Factory, Stopwatch, TargetRaisedError, UnusableResultError, kept_clean
 from rnn_props.targets import TargetError
 
 #: Kinds of outcome after which a batch goes no further.
-BAD = frozenset({"violated", "accepted", "advice", "accidental", "raised", "error", "crashed", "hung"})
+BAD = frozenset({"violated", "accepted", "advice", "accidental", "raised", "error", "contract", "crashed", "hung"})
 #: A target may take this much memory beyond what the worker has at its start.
 MEMORY_LIMIT = 6 * 2**30
 
@@ -61,12 +61,11 @@ class _Worker:
         """The target's contract, or why there is none."""
         try:
             with kept_clean(0):
-                contract = infer_contract(self._target, arguments)
+                return {"contract": infer_contract(self._target, arguments).to_json()}
         except TargetError as error:
             return {"error": str(error)}
         except UnusableResultError as error:
             return {"error": str(error)}
-        return {"contract": contract.to_json()}
 
     def use(self, contract: Contract) -> None:
         self._contract = contract
@@ -80,7 +79,7 @@ class _Worker:
         factory = self._factories[request["reference"]]
         for data in request["cases"]:
             started, before = time.perf_counter(), self._stopwatch.seconds
-            outcome = _outcome(check, Trial(Case.from_json(data), self._contract, factory))
+            outcome = _outcome(check, Trial(Case.from_json(data), self._contract, factory, request["thorough"]))
             outcome["seconds"] = time.perf_counter() - started
             outcome["in_target"] = self._stopwatch.seconds - before
             yield outcome
@@ -111,6 +110,8 @@ def _outcome(check: Check, trial: Trial) -> dict[str, Any]:
         }
     except UnusableResultError as error:
         return {"kind": "violated", "message": str(error)}
+    except ContractError as error:
+        return {"kind": "contract", "message": str(error)}
     except Exception as error:  # an error of ours must cost one check, not the run
         frames = traceback.format_exception(error)
         return {"kind": "error", "message": f"{type(error).__name__}: {error}", "where": "".join(frames[-3:]).strip()}

@@ -22,7 +22,7 @@ from rnn_props.contracts.presets import (
     sequence_contract,
 )
 from rnn_props.inference.probe import SIZES, Probe
-from rnn_props.inference.signature import STATE_NAMES, Signatures, read_signatures, role_of
+from rnn_props.inference.signature import LENGTHS_NAMES, STATE_NAMES, Signatures, read_signatures, role_of
 from rnn_props.subjects import Factory, TargetRaisedError, UnusableResultError
 from rnn_props.targets import TargetError
 
@@ -40,14 +40,14 @@ def infer_contract(target: Any, arguments: Mapping[str, Value] | None = None) ->
     """Work out the contract of a class, factory or instance.
 
     Args:
-        target: the loaded object.
+        target: the loaded object; a contract is taken as it is.
         arguments: constructor arguments that the user gave; they are never varied.
 
     Raises:
         TargetError: something that is needed can't be concluded; the message names it and the option that gives it.
     """
     if isinstance(target, Contract):
-        return target
+        return _of_contract(target, dict(arguments or {}))
     if not isinstance(target, nn.Module) and not callable(target):
         raise TargetError(
             f"it is an object of type {type(target).__name__}; a target is a torch.nn.Module class, a factory that "
@@ -78,6 +78,22 @@ def infer_contract(target: Any, arguments: Mapping[str, Value] | None = None) ->
     return contract if own is not None and not fixed else Probe(target, contract).settle()
 
 
+def _of_contract(contract: Contract, fixed: Mapping[str, Value]) -> Contract:
+    """A contract that is itself the target: as it is, with the user's arguments held at their values."""
+    if contract.build is None:
+        raise TargetError("the contract has no build: give it the class or factory to call")
+    drawn = [name for name, domain in contract.hyperparameters.items() if not isinstance(domain, Domain)]
+    if drawn:
+        raise TargetError(
+            f"the contract draws '{drawn[0]}' from a strategy, which stays in the process that made it: name its "
+            "values (integers, choices, free), or pass the contract from Python, as rnn_props.check(contract)"
+        )
+    if not fixed:
+        return contract
+    _check_arguments(read_signatures(contract.build), fixed)
+    return _with_fixed(contract, fixed)
+
+
 def _with_forward_of_what_it_builds(target: Any, signatures: Signatures, fixed: Mapping[str, Value]) -> Signatures:
     """A factory's signatures, with forward as in a module that it builds; as they were where it builds none."""
     sizes = {
@@ -89,7 +105,8 @@ def _with_forward_of_what_it_builds(target: Any, signatures: Signatures, fixed: 
         module = Factory(target, Contract(fixed=fixed)).module(sizes, 0)
     except (TargetRaisedError, UnusableResultError):
         return signatures  # probing will say why
-    return replace(signatures, forward=read_signatures(module).forward)
+    found = read_signatures(module)
+    return replace(signatures, forward=found.forward, reset=found.reset)
 
 
 def _check_arguments(signatures: Signatures, fixed: Mapping[str, Value]) -> None:
@@ -151,7 +168,12 @@ def _of_torch_signature(target: Any, signatures: Signatures, fixed: Mapping[str,
         return None
     name = "LSTM" if shown == "output and pair" else "RNN" if "nonlinearity" in names else "GRU"
     full = names >= FULL_SEQUENCE_ARGUMENTS and not state_required
-    return _if_it_fits(target, _preset(name, signatures, full=full), name, shown, fixed)
+    contract = _preset(name, signatures, full=full)
+    lengths = next((item.name for item in forward[2:] if item.name in LENGTHS_NAMES), None)
+    if lengths is not None:
+        contract = replace(contract, arguments={"lengths": lengths})
+        contract = contract.with_evidence(f"its forward takes each row's length as '{lengths}'")
+    return _if_it_fits(target, contract, name, shown, fixed)
 
 
 def _if_it_fits(target: Any, contract: Contract, name: str, shown: str, fixed: Mapping[str, Value]) -> Contract | None:
@@ -191,15 +213,19 @@ def _of_model(target: Any, signatures: Signatures, fixed: Mapping[str, Value]) -
                 f"its constructor needs '{item.name}', and the name does not say what it is; "
                 f"give a value with --arg {item.name}=VALUE"
             )
-    required = [item.name for item in signatures.forward[1:] if item.required]
+    lengths = next((item.name for item in signatures.forward[1:] if item.name in LENGTHS_NAMES), None)
+    required = [item.name for item in signatures.forward[1:] if item.required and item.name != lengths]
     if required:
         raise TargetError(
             f"its forward needs '{required[0]}' beside the input; only modules that are called with the input alone, "
             "or with input and state as torch.nn's, can be inferred so far"
         )
     names = signatures.constructor_names()
+    convention = "lengths" if lengths else "stateful" if signatures.reset else "model"
     contract = Contract(
-        convention="model",
+        convention=convention,
+        arguments={"lengths": lengths} if lengths else {},
+        reset="" if lengths else signatures.reset,
         hyperparameters=domains,
         fixed=held,
         roles=roles,
@@ -214,6 +240,8 @@ def _of_model(target: Any, signatures: Signatures, fixed: Mapping[str, Value]) -
     )
     given = ", ".join(f"{argument} is {role}" for role, argument in roles.items()) or "none that is known"
     contract = contract.with_evidence(f"constructor arguments by name: {given}")
+    if lengths:
+        contract = contract.with_evidence(f"its forward takes each row's length as '{lengths}'")
     states = [item.name for item in signatures.forward[1:] if item.name in STATE_NAMES]
     if states:
         contract = contract.with_evidence(f"its forward takes a state '{states[0]}', which is left out and not checked")

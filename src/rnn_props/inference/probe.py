@@ -6,12 +6,14 @@ influence, not from shapes: what is changed in one row of the batch shows in tha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence
 
 from rnn_props.contracts import Contract, Domain, map_structure
 from rnn_props.subjects import (
@@ -49,9 +51,10 @@ class Probe:
             ProbeError: the simplest configuration can't be built or called.
         """
         contract = self._contract
-        if contract.convention == "model":
-            contract = self._settle_layout(contract)
-        self._contract = contract
+        if contract.convention in ("model", "lengths", "stateful"):
+            contract = self._hold(self._settle_layout(contract))
+        if contract.convention == "stateful":
+            contract = self._hold(self._settle_memory(contract))
         hyperparameters = self.simplest()
         subject = self._usable(hyperparameters)
         capabilities = contract.capabilities
@@ -64,18 +67,28 @@ class Probe:
             marks = {"weight_ih", "weight_hh"} if contract.convention == "cell" else {"weight_ih_l0", "weight_hh_l0"}
             capabilities = replace(capabilities, torch_weights=marks <= names)
         if not capabilities.torch_contract:
-            unbatched = contract.convention != "model" and self._gives(subject, batched=False)
+            unbatched = contract.convention in ("rnn", "cell") and self._gives(subject, batched=False)
             capabilities = replace(
                 capabilities,
                 unbatched=unbatched,
                 empty_batch=self._works(subject, self._inputs(batch=0)),
                 dtypes=("float64", "float32", *(dtype for dtype in ("bfloat16", "float16") if self._runs_in(dtype))),
             )
-        contract = replace(contract, capabilities=capabilities)
+        self._contract = contract = replace(contract, capabilities=capabilities)
+        if contract.convention == "rnn":
+            contract = self._settle_packed(contract, subject)
+        if "lengths" in contract.arguments:
+            contract = self._settle_lengths(contract, subject)
         if not self._runs_in("float64"):
             contract = replace(contract, logic_dtype="float32").with_evidence(
                 "the simplest call does not run in float64: logic is checked in float32"
             )
+        return contract
+
+    def _hold(self, contract: Contract) -> Contract:
+        """Go on under what is settled so far."""
+        self._contract = contract
+        self._factory = Factory(self._target, contract)
         return contract
 
     def returns(self, sizes: Mapping[str, Any], inputs: Tensor, *, state_required: bool) -> str:
@@ -190,6 +203,70 @@ class Probe:
             return False
         return True
 
+    # -- what goes in beside a dense batch -----------------------------------------------------------------------
+
+    def _settle_packed(self, contract: Contract, subject: Subject) -> Contract:
+        """Whether packed sequences are taken, and whether only sorted ones are."""
+        batch_first = contract.rules(self.simplest()).input.axis("B") == 0
+        state = None if contract.capabilities.optional_state else self._zeros(self.simplest())
+        lengths = [_FIRST - row % 4 for row in range(_SECOND)]
+        taken: dict[bool, str] = {}
+        for in_order in (True, False):
+            packed = pack_padded_sequence(
+                self._inputs(),
+                torch.tensor(sorted(lengths, reverse=True) if in_order else lengths),
+                batch_first=batch_first,
+                enforce_sorted=in_order,
+            )
+            try:
+                subject.call(packed, state)
+            except (TargetRaisedError, UnusableResultError) as error:
+                taken[in_order] = str(error).partition("\n")[0]
+        capabilities = replace(contract.capabilities, packed=True not in taken, sorted_only=list(taken) == [False])
+        contract = replace(contract, capabilities=capabilities)
+        if True in taken:
+            return contract.with_evidence(f"packed sequences are not taken: {taken[True]}")
+        return contract.with_evidence(
+            "packed sequences are taken" + (f", sorted ones only: {taken[False]}" if taken else "")
+        )
+
+    def _settle_lengths(self, contract: Contract, subject: Subject) -> Contract:
+        """Whether rows of length zero are taken, and whether the output is zero beyond a row's length."""
+        rules = contract.rules(self.simplest())
+        state = None if contract.capabilities.optional_state else self._zeros(self.simplest())
+        lengths = [_FIRST - row % 4 for row in range(_SECOND)]
+        try:
+            subject.call(self._inputs(), state, lengths=[0, *lengths[1:]])
+            zero_lengths = True
+        except (TargetRaisedError, UnusableResultError):
+            zero_lengths = False
+        contract = replace(contract, capabilities=replace(contract.capabilities, zero_lengths=zero_lengths))
+        contract = contract.with_evidence(f"rows of length zero are {'taken' if zero_lengths else 'not taken'}")
+        assert rules.output is not None
+        time, batch = rules.output.axis("T"), rules.output.axis("B")
+        if time is None or batch is None:
+            return contract
+        output = subject.call(self._inputs(), state, lengths=lengths).output.movedim((batch, time), (0, 1))
+        beyond = torch.cat([row[length:].flatten() for row, length in zip(output, lengths, strict=False)])
+        if bool((beyond == 0).all()):
+            return replace(contract, padding=0.0).with_evidence("beyond a row's length the output is zero")
+        return contract.with_evidence("beyond a row's length the output is not zero: nothing is agreed on it")
+
+    def _settle_memory(self, contract: Contract) -> Contract:
+        """Whether a module with a reset method keeps anything between calls."""
+        subject = self._usable(self.simplest())
+        inputs = self._inputs()
+        first = subject.call(inputs).output.clone()
+        going_on = subject.call(inputs, going_on=True).output
+        if torch.equal(first, going_on):
+            return replace(contract, convention="model", reset="").with_evidence(
+                f"{contract.reset}() changes nothing: two calls in turn give the same"
+            )
+        capabilities = replace(contract.capabilities, stateful=True)
+        return replace(contract, capabilities=capabilities).with_evidence(
+            f"it keeps its state between calls until {contract.reset}() is called, which is done before each sequence"
+        )
+
     # -- the layout of a module that hides its state ------------------------------------------------------------
 
     def _settle_layout(self, contract: Contract) -> Contract:
@@ -202,10 +279,16 @@ class Probe:
                 f"a call with an input of shape ({_FIRST}, {_SECOND}, {features}) gave a {type(output).__name__}; "
                 "expected a tensor, or a tuple that begins with one"
             )
+
+        def call(changed: Tensor) -> Any:
+            # What a stateful module keeps although it was reset must not be taken for influence.
+            stateful = contract.convention == "stateful"
+            fresh = self._factory.subject(hyperparameters, 0, dtype="float32") if stateful else subject
+            return fresh.call(changed).output
+
         axes = [_axis_of(output, size) for size in (_FIRST, _SECOND)]
         influence = [
-            None if axis is None else _influence(subject, inputs, which, axis, output)
-            for which, axis in enumerate(axes)
+            None if axis is None else _influence(call, inputs, which, axis, output) for which, axis in enumerate(axes)
         ]
         batch_axis, evidence = _which_is_batch(influence, subject.module, tuple(output.shape))
         time = influence[1 - batch_axis]
@@ -241,10 +324,13 @@ class Probe:
         """A call that works. Where no argument is known for the input's features, the user's own values are tried."""
         given = [value for value in contract.fixed.values() if type(value) is int and value > 0]
         candidates = [sizes["I"]] if "I" in sizes else [SIZES["input_size"], *given]
+        # Lengths must fit the layout, which is not known yet: the one that they fit is tried out.
+        layouts = ("B T I", "T B I") if contract.convention == "lengths" else (contract.input,)
         first_error: TargetRaisedError | UnusableResultError | None = None
-        for features in candidates:
+        for features, layout in itertools.product(candidates, layouts):
             try:
-                subject = self._factory.subject(hyperparameters, 0, dtype="float32")
+                factory = Factory(self._target, replace(contract, input=layout))
+                subject = factory.subject(hyperparameters, 0, dtype="float32")
                 inputs = torch.randn(_FIRST, _SECOND, features, generator=torch.Generator().manual_seed(0))
                 return subject, inputs, subject.call(inputs).output
             except (TargetRaisedError, UnusableResultError) as error:
@@ -304,14 +390,14 @@ def _axis_of(output: Tensor, size: int) -> int | None:
     return next((axis for axis, length in enumerate(output.shape) if length == size), None)
 
 
-def _influence(subject: Subject, inputs: Tensor, which: int, axis: int, base: Tensor) -> Tensor:
+def _influence(call: Callable[[Tensor], Any], inputs: Tensor, which: int, axis: int, base: Tensor) -> Tensor:
     """Which indices of an output axis move when one index of an input axis is changed: entry (output, input)."""
     size = inputs.shape[which]
     moved = torch.zeros(size, size, dtype=torch.bool)
     for index in range(size):
         changed = inputs.clone()
         changed.select(which, index).add_(1.0)
-        output = subject.call(changed).output
+        output = call(changed)
         gap = (output - base).abs().movedim(axis, 0).reshape(size, -1)
         moved[:, index] = gap.amax(1) > 1e-6 * float(base.abs().max())
     return moved

@@ -41,6 +41,16 @@ STATE_NAMES = frozenset(
     ]
 )
 
+#: Names that people give to the parameter with each row's length.
+LENGTHS_NAMES = frozenset(
+    ["lengths", "length", "seq_lengths", "seq_lens", "lens", "input_lengths", "x_lengths", "x_length", "src_len",
+     "batch_lengths", "sequence_lengths"]
+)  # fmt: skip
+#: Names that people give to the method that makes a module forget.
+RESET_NAMES = (
+    "reset_state", "reset_states", "reset_hidden", "reset_hidden_state", "reset_memory", "reset_mem", "reset",
+)  # fmt: skip
+
 #: The constructors of torch.nn's recurrent modules, which only have *args in their signature.
 _TORCH_ARGUMENTS: Mapping[type[nn.Module], tuple[str, ...]] = {
     nn.RNN: (
@@ -75,11 +85,13 @@ class Signatures:
         constructor: the constructor's arguments, without self.
         forward: forward's arguments, without self; empty where they can't be read.
         open_ended: whether the constructor takes further keywords.
+        reset: the method without arguments that makes the module forget, or "".
     """
 
     constructor: tuple[Parameter, ...]
     forward: tuple[Parameter, ...]
     open_ended: bool
+    reset: str = ""
 
     def constructor_names(self) -> set[str]:
         return {parameter.name for parameter in self.constructor}
@@ -88,16 +100,25 @@ class Signatures:
 def read_signatures(target: Any) -> Signatures:
     """Read a class, a factory or an instance; torch.nn's own constructors are known."""
     if isinstance(target, nn.Module):
-        return Signatures((), _parameters(type(target).forward), False)
+        return Signatures((), _parameters(type(target).forward), False, _reset(type(target)))
     if isinstance(target, type) and issubclass(target, nn.Module):
         for known, names in _TORCH_ARGUMENTS.items():
             if issubclass(target, known) and target.__init__ is known.__init__:
                 constructor = tuple(Parameter(name, name in ("input_size", "hidden_size"), None, "") for name in names)
                 return Signatures(constructor, _parameters(target.forward), False)
         constructor, open_ended = _constructor(target.__init__)
-        return Signatures(constructor, _parameters(target.forward), open_ended)
+        return Signatures(constructor, _parameters(target.forward), open_ended, _reset(target))
     constructor, open_ended = _constructor(target, bound=True)
     return Signatures(constructor, (), open_ended)
+
+
+def _reset(cls: type[nn.Module]) -> str:
+    """The method of a class that makes it forget: one of the usual names, to be called without arguments."""
+    for name in RESET_NAMES:
+        method = getattr(cls, name, None)
+        if callable(method) and not any(item.required for item in _parameters(method)):
+            return name
+    return ""
 
 
 def role_of(name: str) -> str | None:

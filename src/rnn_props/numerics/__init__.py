@@ -1,6 +1,25 @@
 """How results are compared: differences that name the element, bounds that follow from sensitivity."""
 
+from rnn_props.numerics.agreement import GRADIENT, Agreement, Comparison, agreement
 from rnn_props.numerics.compare import UNIT_ROUNDOFF, Difference, difference, largest
-from rnn_props.numerics.sensitivity import Bound, perturbed, sensitivity_bound
+from rnn_props.numerics.noise import ARITHMETIC, TF32, Arithmetic, NoiseAtEveryOperation, perturbed
+from rnn_props.numerics.sensitivity import Bound, Sensitivity, sensitivity_bound
 
-__all__ = ["UNIT_ROUNDOFF", "Bound", "Difference", "difference", "largest", "perturbed", "sensitivity_bound"]
+__all__ = [
+    "ARITHMETIC",
+    "GRADIENT",
+    "TF32",
+    "UNIT_ROUNDOFF",
+    "Agreement",
+    "Arithmetic",
+    "Bound",
+    "Comparison",
+    "Difference",
+    "NoiseAtEveryOperation",
+    "Sensitivity",
+    "agreement",
+    "difference",
+    "largest",
+    "perturbed",
+    "sensitivity_bound",
+]

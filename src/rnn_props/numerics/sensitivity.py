@@ -1,28 +1,33 @@
 """How far a correct run may be from the reference: the bound that follows from the system's own sensitivity.
 
-The reference is run again with relative noise of twice the unit roundoff on parameters and inputs; S is the largest
-change that this makes. A result may differ by ``16*S + 4*u*max|ref|``. Where the noise alone moves results by more than
-a small part of their size, nothing can be concluded, and the case is ill-conditioned.
+The reference is run again with noise of twice the unit roundoff on parameters and inputs; S is the largest change that
+this makes. A result may differ by ``16*S + 4*u*max|ref|``. Where the noise alone moves results by more than a small
+part of their size, nothing can be concluded, and the result is ill-conditioned. Each tensor of the results has a bound
+of its own, so that a small one is not hidden by a large one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from rnn_props.numerics.compare import UNIT_ROUNDOFF, difference, largest
-from rnn_props.subjects import Tree, map_tree
+from rnn_props.numerics.compare import difference, largest
+from rnn_props.numerics.noise import ARITHMETIC, Arithmetic, NoiseAtEveryOperation, perturbed
+from rnn_props.subjects import Tree, leaves
 
 #: How many perturbed runs are made.
 RUNS = 4
+#: How many are made with noise at every operation.
+ROUNDED_RUNS = 12
 #: The margin over the largest change seen.
 MARGIN = 16.0
-#: The noise, in units of the roundoff.
-NOISE = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +38,13 @@ class Bound:
         sensitivity: S, the largest change under perturbation.
         scale: max|ref|.
         unit: the unit roundoff of the arithmetic.
+        rounded: measures the bound again with noise at every operation; None where that was done.
     """
 
     sensitivity: float
     scale: float
     unit: float
+    rounded: Callable[[], Bound] | None = field(default=None, compare=False, repr=False)
 
     @property
     def allowed(self) -> float:
@@ -48,16 +55,98 @@ class Bound:
         return not self.allowed <= 0.25 * self.scale if self.scale else False
 
 
-def perturbed(values: Tree, unit: float, generator: torch.Generator) -> Tree:
-    """The values with relative noise of `NOISE` units, at random."""
+class Sensitivity:
+    """How the results of one run answer to noise, tensor by tensor; measured as far as it is asked for.
 
-    def shake(leaf: Tensor) -> Tensor:
-        if not leaf.is_floating_point():
-            return leaf
-        noise = torch.rand(leaf.shape, dtype=torch.float64, generator=generator) * 2 - 1
-        return (leaf.detach().to(torch.float64) * (1 + NOISE * unit * noise)).to(leaf.dtype)
+    Args:
+        module: whose parameters are perturbed, and put back afterwards.
+        run: from input and state to the results, by name.
+        inputs, state: of the run.
+        arithmetic: that results may have been computed in.
+        seed: of the noise.
+    """
 
-    return map_tree(shake, values)
+    def __init__(
+        self,
+        module: nn.Module,
+        run: Callable[[Any, Tree], Mapping[str, Tensor]],
+        inputs: Any,
+        state: Tree,
+        *,
+        arithmetic: Arithmetic,
+        seed: int = 0,
+    ) -> None:
+        self.arithmetic = arithmetic
+        self._module = module
+        self._run = run
+        self._inputs = inputs
+        self._state = state
+        self._seed = seed
+        self._changes: dict[bool, list[dict[str, float]]] = {False: [], True: []}
+
+    @cached_property
+    def values(self) -> dict[str, Tensor]:
+        """The results without noise: the reference."""
+        return {name: leaf.detach().clone() for name, leaf in self._run(self._inputs, self._state).items()}
+
+    def bound(self, name: str, runs: int = RUNS, *, every_operation: bool = False) -> Bound:
+        """The bound of one result.
+
+        Args:
+            name: of the result.
+            runs: how many perturbed runs it rests on, at least.
+            every_operation: whether the result of every operation gets noise, too, and not what goes in alone.
+        """
+        changes = [change[name] for change in self._measured(runs, every_operation)]
+        if every_operation:
+            changes += [change[name] for change in self._changes[False]]
+        return Bound(_largest(changes), largest(self.values[name]), self.arithmetic.unit)
+
+    def whole(self, *, every_operation: bool = False) -> Bound:
+        """The bound of all results together: that of the largest of them."""
+        runs = ROUNDED_RUNS if every_operation else RUNS
+        bounds = [self.bound(name, runs, every_operation=every_operation) for name in self.values]
+        sensitivity, scale = _largest([bound.sensitivity for bound in bounds]), largest(self.values)
+        again = None if every_operation else lambda: self.whole(every_operation=True)
+        return Bound(sensitivity, scale, self.arithmetic.unit, again)
+
+    def _measured(self, runs: int, every_operation: bool) -> list[dict[str, float]]:
+        measured = self._changes[every_operation]
+        while len(measured) < runs:
+            measured.append(self._change(len(measured), every_operation))
+        return measured
+
+    def _change(self, number: int, every_operation: bool) -> dict[str, float]:
+        """The largest change of each result in one perturbed run."""
+        reference = self.values
+        generator = torch.Generator().manual_seed(2 * (1000 * self._seed + number) + every_operation)
+        mode = NoiseAtEveryOperation(self.arithmetic, generator) if every_operation else nullcontext()
+        noise = self.arithmetic.unit, generator, self.arithmetic.smallest
+        with _parameters_of(self._module, lambda value: perturbed(value, *noise)):
+            inputs, state = (perturbed(item, *noise) for item in (self._inputs, self._state))
+            with mode:
+                changed = self._run(inputs, state)
+        gaps = {name: difference(changed.get(name), leaf, name) for name, leaf in reference.items()}
+        return {name: 0.0 if gap is None else gap.size for name, gap in gaps.items()}
+
+
+@contextmanager
+def _parameters_of(module: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """The module with changed parameters, for a while."""
+    kept = [(parameter, parameter.detach().clone()) for parameter in module.parameters()]
+    try:
+        with torch.no_grad():
+            for parameter, value in kept:
+                parameter.copy_(change(value))
+        yield
+    finally:
+        with torch.no_grad():
+            for parameter, value in kept:
+                parameter.copy_(value)
+
+
+def _largest(values: list[float]) -> float:
+    return math.inf if any(math.isnan(value) for value in values) else max(values, default=0.0)
 
 
 def sensitivity_bound(
@@ -69,7 +158,7 @@ def sensitivity_bound(
     dtype: torch.dtype,
     seed: int = 0,
 ) -> Bound:
-    """Measure the bound for one run of a module.
+    """Measure the bound for all results of one run together.
 
     Args:
         module: whose parameters are perturbed, and put back afterwards.
@@ -78,21 +167,9 @@ def sensitivity_bound(
         dtype: the arithmetic that results may have been computed in.
         seed: of the noise.
     """
-    unit = UNIT_ROUNDOFF[dtype]
-    generator = torch.Generator().manual_seed(seed)
-    reference = map_tree(lambda leaf: leaf.detach().clone(), run(inputs, state))
-    kept = [(parameter, parameter.detach().clone()) for parameter in module.parameters()]
-    largest_change = 0.0
-    try:
-        for _ in range(RUNS):
-            with torch.no_grad():
-                for parameter, value in kept:
-                    parameter.copy_(perturbed(value, unit, generator))
-            changed = run(perturbed(inputs, unit, generator), perturbed(state, unit, generator))
-            gap = difference(changed, reference, "")
-            largest_change = max(largest_change, 0.0 if gap is None else gap.size)
-    finally:
-        with torch.no_grad():
-            for parameter, value in kept:
-                parameter.copy_(value)
-    return Bound(largest_change, largest(reference), unit)
+
+    def named(inputs: Any, state: Tree) -> dict[str, Tensor]:
+        found = leaves(run(inputs, state))
+        return {name: leaf for name, leaf in found if leaf.is_floating_point() or leaf.is_complex()}
+
+    return Sensitivity(module, named, inputs, state, arithmetic=ARITHMETIC[dtype], seed=seed).whole()

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from rnn_props.execution.outcomes import RAN, STATUSES, CheckResult, Finding, Status, TargetResult
+from rnn_props.reporting.causes import by_telling, same_cause
 from rnn_props.reporting.report import in_order
 from rnn_props.reporting.text import (
     WORDS,
@@ -119,9 +120,15 @@ def details(target: TargetResult, width: int, missing: int = 0) -> Iterator[Line
     yield from _unusable(target)
     results = in_order(target.results)
     many = len({result.device for result in results}) > 1
-    for result in results:
+    told = same_cause(results)
+    for result in by_telling(results):
         if result.status == "error":
             yield from _broken(result, many)
+        if (result.code, result.device) in told:
+            yield Line()
+            note = f"the same exception at the same line as in {told[result.code, result.device]}"
+            yield _title(result, WORDS["failed"], "failed", many, note)
+            continue
         found = [finding for finding in result.findings if finding.status == "failed"]
         if found or (result.status == "failed" and not result.findings):
             yield from _violation(result, found, many, width)
@@ -162,8 +169,11 @@ def _title(result: CheckResult, word: str, style: str, many: bool, note: str = "
 
 def _broken(result: CheckResult, many: bool) -> Iterator[Line]:
     yield Line()
-    yield _title(result, WORDS["error"], "error", many, "the check itself broke: a bug of rnn_props, please report it")
+    note = "" if result.hint else "the check itself broke: a bug of rnn_props, please report it"
+    yield _title(result, WORDS["error"], "error", many, note)
     yield from paragraphs(result.reason or result.message, indent=2)
+    if result.hint:
+        yield line(("hint: ", "label"), result.hint, indent=2)
 
 
 def _violation(result: CheckResult, findings: list[Finding], many: bool, width: int) -> Iterator[Line]:
@@ -180,6 +190,7 @@ def _violation(result: CheckResult, findings: list[Finding], many: bool, width: 
     yield line(("rule: ", "label"), result.statement, indent=2)
     if result.hint:
         yield line(("hint: ", "label"), clean(result.hint), indent=2)
+    yield line(("more: ", "label"), f"rnn-props explain {result.code}", indent=2)
     if len(findings) > 1:
         yield line(("also: ", "label"), f"{counted(len(findings) - 1, 'further violation')} of this check", indent=2)
         yield from (_short(finding, most=0) for finding in findings[1:])

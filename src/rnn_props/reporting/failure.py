@@ -11,7 +11,8 @@ _WIDTH = 100
 
 
 def failure_text(result: CheckResult) -> str:
-    """What is wrong, then for each finding the shrunk case as code, the user's own line, and the hint.
+    """What is wrong, then for each finding the shrunk case as code, the user's own line, the hint, and where
+    there is more to read.
 
     The first line is `RP201 state.continuity: message`.
     """
@@ -26,6 +27,7 @@ def failure_text(result: CheckResult) -> str:
         lines += ["", f"rule: {result.statement}"]
     if result.hint:
         lines.append(f"hint: {result.hint}")
+    lines.append(f"more: rnn-props explain {result.code}")
     return "\n".join(lines)
 
 

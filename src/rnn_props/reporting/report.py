@@ -19,6 +19,7 @@ from rnn_props.execution.events import (
     TargetStarted,
 )
 from rnn_props.execution.outcomes import CheckResult, Finding, TargetResult, target_status
+from rnn_props.reporting.causes import same_cause
 
 SCHEMA = 1
 
@@ -87,6 +88,7 @@ class Report:
 
 
 def _target_json(target: TargetResult) -> dict[str, Any]:
+    told = same_cause(target.results)
     return {
         "target": target.target,
         "status": target.status,
@@ -96,11 +98,13 @@ def _target_json(target: TargetResult) -> dict[str, Any]:
         "time_in_target_s": round(target.time_in_target_s, 3),
         "peak_memory_mb": round(target.peak_memory_mb, 1),
         "counts": target.counts,
-        "results": [_result_json(result) for result in in_order(target.results)],
+        "results": [
+            _result_json(result, told.get((result.code, result.device), "")) for result in in_order(target.results)
+        ],
     }
 
 
-def _result_json(result: CheckResult) -> dict[str, Any]:
+def _result_json(result: CheckResult, same_cause_as: str) -> dict[str, Any]:
     first = result.findings[0] if result.findings else Finding(kind="", status=result.status, message="")
     return {
         "code": result.code,
@@ -122,6 +126,7 @@ def _result_json(result: CheckResult) -> dict[str, Any]:
         "reproducer": "",
         "hint": result.hint,
         "inherited_from_torch": result.inherited_from_torch,
+        "same_cause_as": same_cause_as,
         "findings": [_finding_json(finding) for finding in result.findings],
     }
 

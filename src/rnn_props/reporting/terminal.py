@@ -30,7 +30,7 @@ from rnn_props.reporting.plain import Plain
 from rnn_props.reporting.report import Collector
 from rnn_props.reporting.text import Line, clean, counted, number, seconds
 
-__all__ = ["Plain", "Terminal"]
+__all__ = ["WIDEST", "Plain", "Terminal", "show"]
 
 _STYLES: Mapping[str, str] = {
     "title": "bold",
@@ -49,8 +49,18 @@ _STYLES: Mapping[str, str] = {
     "skipped": "dim",
 }
 #: Wider, and the eye loses the line; a message then wraps early.
-_WIDEST = 120
+WIDEST = 120
 _SPINNER, _ASCII_SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏", "|/-\\"
+
+
+def _styled(item: Line) -> Text:
+    return Text.assemble(*((part, _STYLES.get(style, "")) for part, style in item.spans))
+
+
+def show(console: Console, lines: Iterable[Line]) -> None:
+    """Print lines that are as wide as they should be."""
+    for item in lines:
+        console.print(Text(" " * item.indent) + _styled(item), highlight=False, soft_wrap=True)
 
 
 class Terminal:
@@ -88,7 +98,7 @@ class Terminal:
         self._live.stop()
 
     def _finish(self, target: TargetResult) -> None:
-        width = min(self._console.width, _WIDEST)
+        width = min(self._console.width, WIDEST)
         self._print([Line(), *heading(target.target, target.contract)])
         rows = list(table(target.results, self._symbols, width))
         self._print([Line(), *rows] if rows else [], fit=True)
@@ -97,8 +107,8 @@ class Terminal:
     def _print(self, lines: Iterable[Line], *, fit: bool = False) -> None:
         """Print lines, wrapped with their indent; with `fit`, cut at the console's width instead."""
         for item in lines:
-            text = Text.assemble(*((part, _STYLES.get(style, "")) for part, style in item.spans))
-            width = max(min(self._console.width, _WIDEST) - item.indent, 20)
+            text = _styled(item)
+            width = max(min(self._console.width, WIDEST) - item.indent, 20)
             if fit:
                 text.truncate(width)
             for part in [text] if fit else self._physical(text, width, item.most):

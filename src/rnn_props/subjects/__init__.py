@@ -1,6 +1,7 @@
 """The module under test: built, called, its results unpacked, torch's global state kept clean."""
 
-from rnn_props.subjects.hygiene import GlobalState, kept_clean
+from rnn_props.subjects.hidden import hidden_tensors, registered_tensors
+from rnn_props.subjects.hygiene import GlobalState, filled_memory, kept_clean
 from rnn_props.subjects.subject import (
     DTYPES,
     Factory,
@@ -28,11 +29,14 @@ __all__ = [
     "clone",
     "cut",
     "expected_shapes",
+    "filled_memory",
+    "hidden_tensors",
     "join",
     "kept_clean",
     "leaves",
     "map_tree",
     "map_with_rules",
+    "registered_tensors",
     "select",
     "state_leaves",
 ]

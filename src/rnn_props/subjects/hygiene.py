@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 
@@ -82,3 +83,19 @@ def kept_clean(seed: int | None = None) -> Iterator[None]:
     finally:
         before.restore()
         torch.set_rng_state(random_state)
+
+
+@contextmanager
+def filled_memory() -> Iterator[None]:
+    """Memory that nobody initialised is NaN, the largest integer or True, as torch fills it on request."""
+    settings: Any = torch.utils.deterministic
+    mode, fill = torch.get_deterministic_debug_mode(), settings.fill_uninitialized_memory
+    try:
+        # Operations that have no deterministic form only warn: they are not the matter here. (The function beside this
+        # one, use_deterministic_algorithms, imports torch's compiler, which takes seconds.)
+        torch.set_deterministic_debug_mode("warn")
+        settings.fill_uninitialized_memory = True
+        yield
+    finally:
+        torch.set_deterministic_debug_mode(mode)
+        settings.fill_uninitialized_memory = fill

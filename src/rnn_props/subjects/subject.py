@@ -144,6 +144,8 @@ class Subject:
         inputs: Any,
         state: Tree = None,
         *,
+        lengths: Sequence[int] | Tensor | None = None,
+        going_on: bool = False,
         grad: bool = False,
         seed: int = 0,
         guard: Callable[[], Any] | None = None,
@@ -151,8 +153,10 @@ class Subject:
         """Call the module; a state of None is left out.
 
         Args:
-            inputs: the input, in the layout of the contract's rule.
+            inputs: the input, in the layout of the contract's rule, or packed.
             state: the initial state, or None.
+            lengths: each row's length, for a module that takes them; all steps of every row by default.
+            going_on: a stateful module goes on from where it is; otherwise it is reset first.
             grad: whether gradients are recorded.
             seed: of torch's generator during the call (dropout).
             guard: a context manager to call in, such as `torch.inference_mode`.
@@ -160,7 +164,7 @@ class Subject:
         Raises:
             TargetRaisedError: the module raised.
         """
-        arguments = (inputs,) if state is None else (inputs, state)
+        arguments, keywords = self._arguments(inputs, state, lengths)
         with kept_clean(seed):
             torch.set_grad_enabled(grad)
             context = guard() if guard is not None else None
@@ -169,7 +173,9 @@ class Subject:
             before = GlobalState.now()
             try:
                 with self.stopwatch.running(), _target(f"calling it in {self.dtype}"):
-                    value = self.module(*arguments)
+                    if self.contract.reset and not going_on:
+                        getattr(self.module, self.contract.reset)()
+                    value = self.module(*arguments, **keywords)
             finally:
                 self.global_changes = before.changes(GlobalState.now())
                 before.restore()
@@ -177,13 +183,33 @@ class Subject:
                     context.__exit__(None, None, None)
         return value
 
+    def _arguments(self, inputs: Any, state: Tree, lengths: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """What forward is called with, by the convention."""
+        names = self.contract.arguments
+        keywords: dict[str, Any] = {}
+        if lengths is None and self.contract.convention == "lengths":
+            rule = self.rules().input
+            time, batch = rule.axis("T"), rule.axis("B")
+            assert time is not None
+            assert batch is not None
+            lengths = [inputs.shape[time]] * inputs.shape[batch]
+        if lengths is not None:
+            if not isinstance(lengths, Tensor):
+                lengths = torch.tensor(list(lengths), dtype=torch.int64)
+            keywords[names["lengths"]] = lengths
+        if state is None:
+            return (inputs,), keywords
+        if "state" in names:
+            return (inputs,), {**keywords, names["state"]: state}
+        return (inputs, state), keywords
+
     def differentiate(self, loss: Tensor, of: Sequence[Tensor], *, keep_graph: bool = False) -> list[Tensor | None]:
         """The gradient of a scalar of each tensor, None where the scalar does not depend on it.
 
         Raises:
             TargetRaisedError: what the module recorded can't be differentiated.
         """
-        if not loss.requires_grad:
+        if not (of and loss.requires_grad):
             return [None] * len(of)
         with kept_clean(), self.stopwatch.running(), _target("differentiating its results"):
             return list(torch.autograd.grad(loss, list(of), retain_graph=keep_graph, allow_unused=True))
@@ -193,7 +219,7 @@ class Subject:
         convention = self.contract.convention
         if convention == "cell":
             return Result(None, value)
-        if convention == "model":
+        if convention in ("model", "stateful") or (convention == "lengths" and self.contract.state is None):
             return Result(value[0] if isinstance(value, tuple | list) and value else value, None)
         if not isinstance(value, tuple | list) or len(value) != 2:
             raise UnusableResultError(f"the call gave {_kind(value)}; expected a pair (output, state)")
@@ -201,6 +227,20 @@ class Subject:
 
     def parameters_of(self) -> dict[str, Tensor]:
         return dict(self.module.named_parameters())
+
+    @contextmanager
+    def doing(self, what: str) -> Iterator[nn.Module]:
+        """Run something of the module's other than a call (saving, loading, copying, moving), as `what` says.
+
+        Raises:
+            TargetRaisedError: it raised.
+        """
+        with kept_clean(), self.stopwatch.running(), _target(what):
+            yield self.module
+
+    def with_module(self, module: nn.Module, dtype: str = "") -> Subject:
+        """Another module that is called in the same way; `dtype` where it has another one."""
+        return Subject(module, self.contract, self.hyperparameters, self.stopwatch, dtype or self.dtype)
 
 
 def as_builder(target: Any) -> Callable[..., Any]:

@@ -340,8 +340,8 @@ class PlainRecurrent(nn.Module):
         weights = self.weights(layer, direction)
         outputs: Steps = []
         for x in steps:
-            running = len(x)
-            if running == len(state[0]):
+            running = x.size(0)
+            if running == state[0].size(0):
                 state = self.cell(x, state, weights)
                 outputs.append(state[0])
             else:

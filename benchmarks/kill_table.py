@@ -1,0 +1,136 @@
+"""The kill table: every bug of the zoo under every check, which codes fire, how soon, and in what time.
+
+python benchmarks/kill_table.py                    every bug at the default profile; prints the table
+python benchmarks/kill_table.py --profile quick    the same at another profile
+python benchmarks/kill_table.py --write            also writes the table into docs/kill-table.md
+python benchmarks/kill_table.py RP2 Streaming      bugs whose code or name begins so
+
+The examples needed are those of the expected check up to its first violation, shrinking not counted. Exit status 1 if
+a bug is not caught with its code among the first two that are shown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from rnn_props import __version__, zoo
+from rnn_props.api import Options, resolve
+from rnn_props.execution.events import ignore
+from rnn_props.execution.outcomes import TargetResult
+from rnn_props.execution.runner import Runner
+from rnn_props.reporting.causes import by_telling
+
+PAGE = Path(__file__).parents[1] / "docs" / "kill-table.md"
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """What was seen of one bug.
+
+    Attributes:
+        fired: codes of the checks that are charged to it, the most telling first.
+        examples: of the expected check up to its violation.
+    """
+
+    specimen: zoo.Specimen
+    fired: tuple[str, ...]
+    examples: int
+    blocked: int
+    seconds: float
+
+    @property
+    def caught(self) -> bool:
+        return self.specimen.code in self.fired[:2]
+
+
+def fired(result: TargetResult) -> tuple[str, ...]:
+    """The codes that are charged to a target: failures first, then advice; each the most telling first."""
+    charged = [found for found in by_telling(result.results) if found.findings and not found.inherited_from_torch]
+    return tuple(found.code for found in sorted(charged, key=lambda found: found.status != "failed"))
+
+
+def kill(runner: Runner, specimen: zoo.Specimen) -> Kill:
+    started = time.monotonic()
+    result = runner.run_target(f"rnn_props.zoo:{specimen.name}")
+    seconds = time.monotonic() - started
+    if result.message:
+        raise SystemExit(f"{specimen.name} can't be used: {result.message}")
+    expected = next((found for found in result.results if found.code == specimen.code), None)
+    blocked = sum(found.status == "blocked" for found in result.results)
+    return Kill(specimen, fired(result), 0 if expected is None else expected.examples, blocked, seconds)
+
+
+def rows(kills: list[Kill]) -> list[str]:
+    lines = ["| bug | expected | fired | examples | blocked | seconds |", "|---|---|---|---:|---:|---:|"]
+    for item in kills:
+        mark = "" if item.caught else " **missed**"
+        lines.append(
+            f"| `{item.specimen.name}`: {item.specimen.summary} | {item.specimen.code} | {', '.join(item.fired)}{mark} "
+            f"| {item.examples} | {item.blocked} | {item.seconds:.1f} |"
+        )
+    return lines
+
+
+def summary(kills: list[Kill], profile: str) -> list[str]:
+    alone = sum(item.fired == (item.specimen.code,) for item in kills)
+    first = sum(item.fired[:1] == (item.specimen.code,) for item in kills)
+    caught = sum(item.caught for item in kills)
+    return [
+        f"rnn-props {__version__}, torch {torch.__version__}, profile {profile}: {caught} of {len(kills)} bugs caught "
+        f"with their code among the first two, {first} with it first, {alone} with it alone; "
+        f"median of {statistics.median(item.examples for item in kills):g} examples and "
+        f"{statistics.median(item.seconds for item in kills):.1f} s for a run with every check.",
+    ]
+
+
+HEAD = """\
+# Kill table
+
+<!-- Written by benchmarks/kill_table.py --write: run it again after a change to checks or zoo. -->
+
+Every bug of `rnn_props.zoo` under every check: the check that has to catch it, the checks that fired (the most telling
+first), the examples that the expected check needed, how many checks were blocked as consequences, and the time of the
+whole run with its shrinking.
+
+"""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("prefixes", nargs="*", help="of codes or names; every bug without any")
+    parser.add_argument("--profile", default="default")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--write", action="store_true", help="write docs/kill-table.md")
+    options = parser.parse_args()
+    chosen = [
+        specimen
+        for specimen in sorted(zoo.BUGS.values(), key=lambda specimen: (specimen.code or "", specimen.name))
+        if not options.prefixes or f"{specimen.code} {specimen.name}".startswith(tuple(options.prefixes))
+        or specimen.name.startswith(tuple(options.prefixes))
+    ]  # fmt: skip
+    kills = []
+    with Runner(resolve(Options(profile=options.profile, jobs=options.jobs, seed=options.seed)), ignore) as runner:
+        for specimen in chosen:
+            kills.append(kill(runner, specimen))
+            item = kills[-1]
+            word = "ok    " if item.caught else "MISSED"
+            codes = " ".join(item.fired)
+            cost = f"{item.examples:4} examples  {item.seconds:5.1f} s"
+            print(f"{specimen.code} {specimen.name:34} {word} {codes:30} {cost}", flush=True)
+    lines = summary(kills, options.profile)
+    print("\n".join(lines))
+    if options.write:
+        PAGE.write_text(HEAD + "\n".join([*lines, "", *rows(kills)]) + "\n", encoding="utf-8")
+    return 0 if all(item.caught for item in kills) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""Whether the results of a run in low precision are those of the reference, result by result.
+
+Results and gradients differ in what rounding does to them. A correct forward run stays within the bound that noise on
+parameters and inputs gives: where it does not, the way in which it computes loses more digits than its arguments have.
+The usual formulas of gradients do lose more: the derivative of tanh is 1 - y*y, which cancels where y saturates, and
+the gradient of a bias is a sum over all steps. For them noise at every operation says what rounding explains.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from rnn_props.contracts import Rules
+from rnn_props.numerics.compare import Difference, difference, largest
+from rnn_props.numerics.sensitivity import ROUNDED_RUNS, RUNS, Bound, Sensitivity
+
+#: How the names of gradients begin.
+GRADIENT = "gradient of "
+#: Runs from which a difference in results is judged that the first few do not explain: a run may pass a kink (relu, a
+#: threshold, a maximum) on the other side, which noise does in some runs only.
+MORE_RUNS = 16
+#: Results below this many units are of the size of rounding in gates, which lie between 0 and 1.
+_GATES = 16
+#: The part of the range beyond which results may have overflowed on the way.
+_RANGE = 1 / 64
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How one result compares with the reference's.
+
+    Attributes:
+        name: of the result.
+        verdict: `same` (to a few units), `explained` by rounding, `outside` of what rounding explains, or
+            `ill-conditioned`: nothing can be concluded.
+        gap: the largest difference; None where there is none.
+        bound: what settled the matter; None where there was no need to measure one.
+    """
+
+    name: str
+    verdict: Literal["same", "explained", "outside", "ill-conditioned"]
+    gap: Difference | None = None
+    bound: Bound | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How the results of a run compare with those of its reference."""
+
+    comparisons: tuple[Comparison, ...]
+
+    @property
+    def worst(self) -> tuple[Difference, Bound] | None:
+        """The difference that rounding explains least, and the bound that it is outside of; None where none is."""
+        outside = [(item.gap, item.bound) for item in self.comparisons if item.verdict == "outside"]
+        found = [(gap, bound) for gap, bound in outside if gap is not None and bound is not None]
+        return max(found, key=lambda pair: pair[0].size / (pair[1].allowed or 1.0), default=None)
+
+    @property
+    def judged(self) -> int:
+        """How many results were judged: those that are not ill-conditioned."""
+        return sum(item.verdict != "ill-conditioned" for item in self.comparisons)
+
+
+def agreement(
+    actual: Mapping[str, Tensor | None], reference: Sensitivity, rules: Mapping[str, Rules] | None = None
+) -> Agreement:
+    """Compare results with those of the reference that have the same names.
+
+    Args:
+        actual: the results; None, for a gradient, is the same as zeros.
+        reference: the run in float64, of the same parameters and inputs.
+        rules: shape rules, by which an element's place is named.
+    """
+    limit = reference.arithmetic.largest * _RANGE
+    overflow = any(largest(leaf) > limit for leaf in reference.values.values())
+    return Agreement(
+        tuple(_compared(name, got, reference, (rules or {}).get(name), overflow) for name, got in actual.items())
+    )
+
+
+def _compared(name: str, got: Tensor | None, reference: Sensitivity, rule: Rules, overflow: bool) -> Comparison:
+    """One result; `overflow` says that some result may be beyond the range of its dtype."""
+    expected = reference.values.get(name)
+    if (got is None or expected is None) and largest(got) == largest(expected) == 0:
+        return Comparison(name, "same")
+    gap = difference(got, expected, name, rule)
+    unit = reference.arithmetic.unit
+    if gap is None or gap.size <= 4 * unit * largest(expected):
+        return Comparison(name, "same", gap)
+    if got is None or expected is None or got.shape != expected.shape:
+        return Comparison(name, "outside", gap, Bound(0.0, 0.0, unit))
+    bound = _verdict(reference, name, gap.size)
+    if bound.ill_conditioned or (overflow and math.isinf(gap.size)):
+        return Comparison(name, "ill-conditioned", gap, bound)
+    return Comparison(name, "outside" if gap.size > bound.allowed else "explained", gap, bound)
+
+
+def _verdict(reference: Sensitivity, name: str, size: float) -> Bound:
+    """The first bound that settles the matter: it explains the difference, or is ill-conditioned; or else the last."""
+    bound = Bound(0.0, 0.0, 0.0)
+    for bound in _bounds(reference, name, size):
+        if bound.ill_conditioned or size <= bound.allowed:
+            break
+    return bound
+
+
+def _bounds(reference: Sensitivity, name: str, size: float) -> Iterator[Bound]:
+    yield reference.bound(name, RUNS)
+    if math.isinf(size):
+        return
+    if name.startswith(GRADIENT) or size <= _GATES * reference.arithmetic.unit:
+        for runs in (2, ROUNDED_RUNS // 2, ROUNDED_RUNS):
+            yield reference.bound(name, runs, every_operation=True)
+    else:
+        yield reference.bound(name, MORE_RUNS)

@@ -1,0 +1,60 @@
+"""Running a check in this process, case by case."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from rnn_props.cases import Case
+from rnn_props.checks import Discarded, Trial, Violation, get
+from rnn_props.contracts import Contract
+from rnn_props.execution.jobs import Plans
+from rnn_props.execution.profiles import PROFILES
+from rnn_props.inference import infer_contract
+from rnn_props.subjects import Factory, TargetRaisedError
+
+
+def trial(target: Any, contract: Contract | None = None, **fields: Any) -> Trial:
+    """A trial of one case of a target."""
+    contract = contract or infer_contract(target)
+    return Trial(Case(**fields), contract, Factory(target, contract))
+
+
+def outcome(code: str, t: Trial) -> str:
+    """How one case ends: `passed`, `discarded: REASON`, `raised: MESSAGE`, or a violation's message."""
+    try:
+        get(code).run(t)
+    except Violation as violation:
+        return violation.message
+    except Discarded as discarded:
+        return f"discarded: {discarded}"
+    except TargetRaisedError as raised:
+        return f"raised: {raised}"
+    return "passed"
+
+
+def _cases(code: str, target: Any, contract: Contract | None, profile: str, seed: int) -> Iterator[Trial]:
+    contract = contract or infer_contract(target)
+    check = get(code)
+    assert check.not_applicable(contract) is None
+    cases = Plans(contract, PROFILES[profile], seed, None).cases(check)
+    assert cases
+    return (Trial(case, contract, Factory(target, contract)) for case in cases)
+
+
+def outcomes(
+    code: str, target: Any, contract: Contract | None = None, *, profile: str = "quick", seed: int = 0
+) -> list[str]:
+    """How each of a profile's cases ends."""
+    return [outcome(code, t) for t in _cases(code, target, contract, profile, seed)]
+
+
+def finding(code: str, target: Any, contract: Contract | None = None, *, profile: str = "quick", seed: int = 0) -> str:
+    """The first violation, or what was raised; "" where there is none."""
+    found = (outcome(code, t) for t in _cases(code, target, contract, profile, seed))
+    return next((text for text in found if text != "passed" and not text.startswith("discarded")), "")
+
+
+def not_applicable(code: str, contract: Contract) -> str | None:
+    """Why a check does not apply."""
+    return get(code).not_applicable(contract)
