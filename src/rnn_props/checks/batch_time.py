@@ -64,6 +64,7 @@ def independence(t: Trial) -> None:
     when=when.independent_rows,
     needs=Needs(batches=(2, 3, 4, 5), picks=2),
     after=(*BASICS, "RP206", "RP303"),
+    explained_by=("RP301",),
     hint="A result depends on a row's place in the batch: look for index tensors, sorting that is not undone, and "
     "buffers filled by position.",
 )

@@ -90,7 +90,7 @@ def _half_kept(t: Trial, before: Tensor, half: int, kept: tuple[int, int], chang
         lengths=(2, 1, 3, 4, 5, 13), roles={"bidirectional": (True,)}, states=("random", "none"), fills=("normal",)
     ),
     after=(*BASICS, "RP107"),
-    explained_by=("RP203", "RP204", "RP205", "RP303", "RP305"),
+    explained_by=("RP203", "RP204", "RP205", "RP303", "RP305", "RP904"),
     share=0.5,
     hint="The two directions are not treated alike: one of them uses weights or biases of the other, leaves something "
     "out, or reads its sequence in the other's order in some layer.",

@@ -33,12 +33,11 @@ def kept(result: Result) -> Result:
     return Result(clone(result.output), clone(result.state))
 
 
-def other_seed(t: Trial) -> Subject:
+def other_seed(t: Trial, step: int = 1) -> Subject:
     """The case's module, built under another seed."""
     case = t.case
-    return t.factory.subject(
-        case.hyperparameters, case.parameter_seed + 1, dtype=case.dtype, scale=case.parameter_scale
-    )
+    seed = case.parameter_seed + step
+    return t.factory.subject(case.hyperparameters, seed, dtype=case.dtype, scale=case.parameter_scale)
 
 
 def stir(tensors: Mapping[str, Tensor], seed: int) -> None:

@@ -24,7 +24,7 @@ from rnn_props.subjects import Result, Stopwatch, Subject, TargetRaisedError, Tr
 #: Seconds that a call waits for the one that overtakes it: longer only if it holds a lock that the other one needs.
 _PATIENCE = 0.1
 #: Interruptions of a case.
-_ROUNDS = 3
+_ROUNDS = 4
 
 
 @check(
@@ -59,8 +59,8 @@ def threads(t: Trial) -> None:
         t.discard("it runs no Python code that could be interrupted")
     fresh = t.build()
     for number in range(_ROUNDS):
-        # The first round meets a module that has not been called, the last one another batch size.
-        sizes = {"B": t.sizes["B"] + 1} if number == _ROUNDS - 1 and t.case.batched else {}
+        # The first round meets a module that has not been called; each second one brings another batch size.
+        sizes = {"B": t.sizes["B"] + 1} if number % 2 and t.case.batched else {}
         other = t.other_input(31, **sizes), None if t.state is None else t.other_state(32, "normal", **sizes)
         second = kept(t.call(*other))
         share = (t.pick(0, 12) * 12 + t.pick(1, 12) + 144 * number / _ROUNDS) % 144 / 144

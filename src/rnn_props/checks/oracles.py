@@ -20,7 +20,7 @@ from rnn_props.subjects import Factory, Result, Subject, TargetRaisedError
 
 #: Every check that looks at what a module computes. An oracle fails at nearly every such bug and says less of its
 #: cause, so it comes last.
-_SAYS_MORE = tuple(f"RP{family}{number:02}" for family in "1235679" for number in range(1, 100))
+_SAYS_MORE = ("RP[1-35-9]*",)
 
 Gradients = Mapping[str, Tensor | None]
 

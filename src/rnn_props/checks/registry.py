@@ -81,8 +81,8 @@ class Check:
         prepare: a last adjustment of each drawn case, idempotent.
         after: the checks that it rests on, run before it even where they were not asked for; if one of them fails, this
             one is blocked.
-        explained_by: checks whose failure says more of the same cause: where one of them was asked for, too, it comes
-            first, and if it fails, this one is blocked.
+        explained_by: codes, or globs of them, of checks whose failure says more of the same cause: where one of them
+            was asked for, too, it comes first, and if it fails, this one is blocked.
         share: the part of the profile's examples that it gets: below 1 where cases are costly, above where every pair
             of sizes counts.
         patience: how many times the profile's time a case may take; a failure is made smaller in that many times fewer
@@ -183,6 +183,15 @@ def get(code: str) -> Check:
     return _CHECKS[code]
 
 
+def explaining(check: Check) -> list[str]:
+    """The codes of the registered checks that explain a check's failure, its patterns resolved."""
+    return [
+        code
+        for code in sorted(_CHECKS)
+        if code != check.code and any(fnmatch.fnmatchcase(code, pattern) for pattern in check.explained_by)
+    ]
+
+
 def depths() -> dict[str, int]:
     """How far each check is from those that rest on nothing: one more than the deepest that it rests on or that
     explains it.
@@ -196,7 +205,7 @@ def depths() -> dict[str, int]:
         if code in above:
             raise ValueError(f"checks explain each other in a circle: {' <- '.join((*above, code))}")
         if code not in found:
-            before = (*_CHECKS[code].after, *_CHECKS[code].explained_by)
+            before = (*_CHECKS[code].after, *explaining(_CHECKS[code]))
             found[code] = 1 + max((visit(other, (*above, code)) for other in before if other in _CHECKS), default=-1)
         return found[code]
 

@@ -112,6 +112,7 @@ def _continuity_of_directions(t: Trial, whole: Result) -> None:
     when=when.has_sequence_state,
     needs=Needs(lengths=(2, 3, 4, 5, 6, 13), roles=_ONE_DIRECTION),
     after=(*BASICS, "RP208"),
+    explained_by=("RP201",),
     hint="A special path for one step, or for a whole sequence, computes something else than the other.",
 )
 def stepwise(t: Trial) -> None:

@@ -14,6 +14,7 @@ from hypothesis.database import ExampleDatabase
 
 from rnn_props.checks import Check
 from rnn_props.checks import get as get_check
+from rnn_props.checks.registry import explaining
 from rnn_props.contracts import Contract
 from rnn_props.execution.events import (
     CheckFinished,
@@ -192,7 +193,7 @@ class TargetSession:
         options = runner.options
         self._plans = Plans(contract, options.profile, options.seed, options.max_examples)
         self._chosen = {check.code for check in options.checks}
-        self._planned: set[str] = set()
+        self._explained: dict[str, list[str]] = {}
         self._waiting: list[Check] = []
         self._running: dict[str, Job] = {}
         self._slots = [_Slot() for _ in range(options.jobs)]
@@ -203,7 +204,9 @@ class TargetSession:
     def run(self, codes: Sequence[str] | None = None) -> None:
         """Run checks (all that were chosen, or the given ones) and what they rest on, as far as not done yet."""
         ordered = _with_prerequisites(codes or sorted(self._chosen))
-        self._planned |= {check.code for check in ordered}
+        # Of the checks that would say more of what makes one fail, those that this run has.
+        planned = {check.code for check in ordered} | set(self.results)
+        self._explained = {check.code: [code for code in explaining(check) if code in planned] for check in ordered}
         self._waiting = [check for check in ordered if check.code not in self.results]
         while self._waiting or self._running:
             self._start_jobs()
@@ -233,7 +236,7 @@ class TargetSession:
         while progress:
             progress = False
             for check in list(self._waiting):
-                if any(code not in self.results for code in (*check.after, *self._explaining(check))):
+                if any(code not in self.results for code in (*check.after, *self._explained[check.code])):
                     continue
                 quick = self._without_running(check)
                 if quick is not None:
@@ -250,17 +253,13 @@ class TargetSession:
         reason = check.not_applicable(self.contract)
         if reason is not None:
             return replace(blank, reason=reason)
-        before = (*check.after, *self._explaining(check))
+        before = (*check.after, *self._explained[check.code])
         broken = [code for code in before if self.results[code].status not in _SOUND]
         if broken:
             cause = self.results[broken[0]]
             root = broken[0] if cause.status != "blocked" else cause.reason.rpartition(" ")[2]
             return replace(blank, status="blocked", reason=f"it rests on {root}")
         return None
-
-    def _explaining(self, check: Check) -> list[str]:
-        """The checks of this run that would say more of what makes this one fail."""
-        return [code for code in check.explained_by if code in self._planned]
 
     def _start(self, check: Check, slot: _Slot) -> None:
         self._runner.listener(CheckStarted(self._target, check.code, check.name))
@@ -416,7 +415,7 @@ def _with_prerequisites(codes: Sequence[str]) -> list[Check]:
 
     def add(code: str) -> None:
         if code in wanted and code not in ordered:
-            for other in (*wanted[code].after, *wanted[code].explained_by):
+            for other in (*wanted[code].after, *explaining(wanted[code])):
                 add(other)
             ordered[code] = wanted[code]
 

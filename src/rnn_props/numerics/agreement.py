@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from torch import Tensor
@@ -24,8 +24,8 @@ GRADIENT = "gradient of "
 #: Runs from which a difference in results is judged that the first few do not explain: a run may pass a kink (relu, a
 #: threshold, a maximum) on the other side, which noise does in some runs only.
 MORE_RUNS = 16
-#: Results below this many units are of the size of rounding in gates, which lie between 0 and 1.
-_GATES = 16
+#: Results below this many units of the largest result, or of 1, are what rounding leaves where numbers cancel.
+_REMAINS = 16
 #: The part of the range beyond which results may have overflowed on the way.
 _RANGE = 1 / 64
 
@@ -111,10 +111,14 @@ def _verdict(reference: Sensitivity, name: str, size: float) -> Bound:
 
 
 def _bounds(reference: Sensitivity, name: str, size: float) -> Iterator[Bound]:
-    yield reference.bound(name, RUNS)
+    first = reference.bound(name, RUNS)
+    yield first
     if math.isinf(size):
         return
-    if name.startswith(GRADIENT) or size <= _GATES * reference.arithmetic.unit:
+    remains = _REMAINS * reference.arithmetic.unit * max(1.0, largest(reference.values))
+    if max(size, first.scale) <= remains:
+        yield replace(first, sensitivity=math.inf)
+    elif name.startswith(GRADIENT):
         for runs in (2, ROUNDED_RUNS // 2, ROUNDED_RUNS):
             yield reference.bound(name, runs, every_operation=True)
     else:

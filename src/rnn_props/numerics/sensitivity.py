@@ -52,7 +52,7 @@ class Bound:
 
     @property
     def ill_conditioned(self) -> bool:
-        return not self.allowed <= 0.25 * self.scale if self.scale else False
+        return not self.allowed <= 0.25 * self.scale if self.scale else math.isinf(self.sensitivity)
 
 
 class Sensitivity:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from rnn_props.checks import Check, all_checks
+from rnn_props.checks.registry import explaining
 from rnn_props.contracts import Capabilities, Contract
 from rnn_props.contracts.presets import CELL_ARGUMENTS, FULL_SEQUENCE_ARGUMENTS, cell_contract, sequence_contract
 from rnn_props.reporting.text import Line, line
@@ -144,7 +145,7 @@ def sections(page: Explanation) -> list[Section]:
         Section("Usual causes", (check.page.causes,)),
         Section("How to fix it", (check.page.fix,)),
         Section("Rests on", (_names(check.after, check.code, _RESTS),)),
-        Section("Explained by", (_names(check.explained_by, check.code, _EXPLAINED),)),
+        Section("Explained by", (_names(explaining(check), check.code, _EXPLAINED),)),
         Section("Known bugs that it catches", tuple(_shown(page.bugs))),
     ]
     kept = [replace(part, blocks=tuple(block for block in part.blocks if block)) for part in parts]
@@ -256,6 +257,6 @@ def as_json(page: Explanation) -> dict[str, Any]:
         "fix": check.page.fix,
         "hint": check.hint,
         "after": list(check.after),
-        "explained_by": [item.code for item in all_checks() if item.code in check.explained_by],
+        "explained_by": explaining(check),
         "bugs": [{item.name: getattr(bug, item.name) for item in fields(bug)} for bug in page.bugs],
     }

@@ -164,7 +164,7 @@ class Subject:
         Raises:
             TargetRaisedError: the module raised.
         """
-        arguments, keywords = self._arguments(inputs, state, lengths)
+        arguments, keywords = self.call_arguments(inputs, state, lengths)
         with kept_clean(seed):
             torch.set_grad_enabled(grad)
             context = guard() if guard is not None else None
@@ -183,7 +183,7 @@ class Subject:
                     context.__exit__(None, None, None)
         return value
 
-    def _arguments(self, inputs: Any, state: Tree, lengths: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def call_arguments(self, inputs: Any, state: Tree, lengths: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """What forward is called with, by the convention."""
         names = self.contract.arguments
         keywords: dict[str, Any] = {}

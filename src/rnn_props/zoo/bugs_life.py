@@ -166,18 +166,18 @@ class KeepsFirstWeights(PlainGRU):
         return kept[layer, direction]
 
 
-@bug("RP904", "without gradients, the third layer reads recurrent weights that the constructor laid out for it")
+@bug("RP904", "without gradients, a third layer reads recurrent weights that the constructor laid out for it")
 class LaysOutThirdLayerOnce(PlainRNN):
     laid_out: Tensor
 
     def reset_parameters(self) -> None:
         super().reset_parameters()
-        if self.num_layers > 2:
+        if self.num_layers > 2 and not self.bidirectional:
             self.register_buffer("laid_out", self.weights(2, 0).hh.detach().clone(), persistent=False)
 
     def weights(self, layer: int, direction: int) -> Weights:
         now = super().weights(layer, direction)
-        if layer != 2 or direction or torch.is_grad_enabled() or "laid_out" not in self._buffers:
+        if layer != 2 or torch.is_grad_enabled() or "laid_out" not in self._buffers:
             return now
         return now._replace(hh=self.laid_out)
 
