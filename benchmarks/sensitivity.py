@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import math
 import platform
 import random
 import statistics
@@ -194,7 +195,7 @@ def noisy(units: float) -> Callable[..., Leaves]:
 DEFECTS: dict[str, Callable[[], Callable[..., Leaves]]] = {
     "recurrence in bfloat16": lambda: in_bfloat16,
     "state summed in float16": lambda: summed_in_float16,
-    **{f"noise of {units} ulp a step": (lambda units=units: noisy(units)) for units in (1, 4, 16, 64, 256)},
+    **{f"noise of {units} ulp a step": (lambda units=units: noisy(units)) for units in (1, 4, 16, 32, 64, 256)},
 }
 
 
@@ -266,13 +267,13 @@ def summary(rows: Sequence[Row]) -> list[str]:
     ratios = sorted(row.of_sensitivity for row in rows if row.of_sensitivity is not None)
     parts = [row.of_bound for row in rows if row.of_bound is not None]
     ill = sum(row.verdict == "ill-conditioned" for row in rows)
-    spread = [statistics.median(ratios), ratios[int(0.95 * len(ratios))], ratios[-1]] if ratios else []
+    spread = [statistics.median(ratios), ratios[int(0.95 * len(ratios))], ratios[-1]] if ratios else [math.nan] * 3
     return [
         str(len(rows)),
-        f"{100 * ill / len(rows):.0f}%" if rows else "",
+        f"{100 * ill / max(len(rows), 1):.0f}%",
         *(f"{value:.2g}" for value in spread),
-        f"{max(parts):.2g}" if parts else "",
-        str(sum(row.verdict == "outside" for row in rows)),
+        f"{max(parts, default=math.nan):.2g}",
+        str(sum(row.verdict in ("outside", "unstable") for row in rows)),
     ]
 
 
@@ -316,7 +317,7 @@ def defects(count: int) -> Iterator[str]:
         cells = []
         for kind, length in itertools.product(kinds, lengths):
             base = Example(kind, length=length, hidden=8, features=5)
-            seen = [defective(replace(base, seed=seed), make()).worst is not None for seed in range(count)]
+            seen = [defective(replace(base, seed=seed), make()).worst() is not None for seed in range(count)]
             cells.append(f"{100 * sum(seen) / count:.0f}%")
         lines.append([name, *cells])
     yield from table(("defect", *(f"{kind}, T={length}" for kind, length in itertools.product(kinds, lengths))), lines)

@@ -175,6 +175,7 @@ def causality(t: Trial) -> None:
     "layout.strides",
     needs=Needs(batched=None, states=("random", "none")),
     share=0.3,
+    explained_by=("RP103",),
     hint="The memory of an input or state is read as if it were contiguous: look for view, as_strided, data_ptr and "
     "kernels that take no strides; call contiguous() first.",
 )

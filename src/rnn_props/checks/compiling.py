@@ -54,7 +54,8 @@ def compiles(t: Trial) -> None:
     grown = "T" if t.rules.input.axis("T") is not None and t.pick(0, 2) else "B"
     subject = t.build()
     with _compiler(backend):
-        compiled = subject.with_module(torch.compile(subject.module, backend=backend))
+        module: Any = torch.compile(subject.module, backend=backend)
+        compiled = subject.with_module(module)
         # Sizes of the first call are constants, of the second call variables; the third finds the variables compiled.
         for more in range(3):
             inputs, state = _grown(t, grown, more)
@@ -71,24 +72,33 @@ def compiles(t: Trial) -> None:
 
 @contextmanager
 def _compiler(backend: str) -> Iterator[None]:
-    """Everything that the compiler remembers is forgotten afterwards, and its warnings stay quiet."""
-    quiet = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+    """What the compiler remembers is forgotten afterwards."""
     try:
-        with _without_processes() if backend == "inductor" else nullcontext():
+        with _quiet(), _without_traces() if backend == "inductor" else nullcontext():
             yield
     finally:
         torch.compiler.reset()
-        logging.disable(quiet)
 
 
 @contextmanager
-def _without_processes() -> Iterator[None]:
-    """Inductor compiles in this process, and into a folder that is removed."""
+def _quiet() -> Iterator[None]:
+    """What torch logs while it records is not the user's concern; what it raises is."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+@contextmanager
+def _without_traces() -> Iterator[None]:
+    """Inductor starts no processes that stay, and leaves no files."""
     from torch._inductor import config, utils
 
-    cache = getattr(utils, "fresh_cache", None) or utils.fresh_inductor_cache
-    with config.patch(compile_threads=1), cache():
+    options = {"compile_threads": 1, "cpp_cache_precompile_headers": False}
+    cache = getattr(utils, "fresh_cache", None) or utils.fresh_inductor_cache  # its name before torch 2.8
+    with config.patch({name: value for name, value in options.items() if hasattr(config, name)}), cache():
         yield
 
 
@@ -127,9 +137,14 @@ def exports(t: Trial) -> None:
     """
     if not hasattr(torch.export.Dim, "AUTO"):
         t.discard(f"torch {torch.__version__} has no torch.export.Dim.AUTO")
+    with _quiet():
+        _exported_agrees(t)
+
+
+def _exported_agrees(t: Trial) -> None:
     subject = t.build()
     expected = kept(t.call())
-    if t.pick(0, 2):
+    if t.pick(0, 2):  # what is kept from earlier calls may be recorded, and what is recorded may be kept
         sizes: dict[str, Any] = {"B": t.sizes["B"] + 2, "T": t.sizes["T"] - 1}
         t.call(t.other_input(31, **sizes), None if t.state is None else t.other_state(41, **sizes), subject=subject)
     program = _exported(t, subject)

@@ -15,7 +15,7 @@ from rnn_props.subjects import TargetRaisedError, leaves, map_tree, map_with_rul
     "device.meta",
     # Time on the meta device goes up with the number of operations alone.
     needs=Needs(lengths=(1, 2, 5), batches=(1, 2, 3), states=("none", "random"), fills=("normal",), batched=None),
-    explained_by=("RP801", "RP905", "RP106"),
+    explained_by=("RP103", "RP105", "RP106", "RP801", "RP905"),
     share=0.25,
     patience=3,
     hint="A tensor is made on the CPU whatever device the module is on: make it with x.new_zeros(...) or with "

@@ -176,7 +176,7 @@ def _double(contract: Contract) -> str | None:
     when=when.all_of(when.differentiable, _double),
     needs=Needs(lengths=(2, 3, 5, 13), batches=(2, 1, 3), states=("random", "none"), fills=("normal",), picks=1),
     after=(*BASICS, "RP601"),
-    explained_by=("RP211", "RP212", "RP603", "RP604", "RP904"),
+    explained_by=("RP212", "RP603", "RP604", "RP904"),
     share=0.4,
     hint="The gradient is not the derivative of what forward computes: check the backward of a torch.autograd.Function "
     "term by term, and look for hooks that change gradients and for detach() on one of several paths.",
@@ -201,17 +201,17 @@ def correct(t: Trial) -> None:
 
     def loss(result: Result) -> Tensor:
         seen.append(result)
-        return t.projection(_trained(t, result))
+        return t.projection(_main_result(result))
 
     found = t.gradients(loss=loss)
     if t.contract.capabilities.detached_cache:
         found = {name: value for name, value in found.items() if not name.startswith("initial ")}
     if all(value is None for value in found.values()):
         t.discard("there is no gradient to compare with")
-    weights = t.weights_for(_trained(t, seen[0]))
+    weights = t.weights_for(_main_result(seen[0]))
     scale = sum(
         float((leaf.detach() * weight).abs().sum())
-        for (_, leaf), (_, weight) in zip(leaves(_trained(t, seen[0])), leaves(weights), strict=True)
+        for (_, leaf), (_, weight) in zip(leaves(_main_result(seen[0])), leaves(weights), strict=True)
     )
 
     def disagreement(names: Sequence[str]) -> tuple[float, float] | None:
@@ -223,7 +223,7 @@ def correct(t: Trial) -> None:
 
         def line(step: float) -> float:
             result = moved(t, {name: step * part for name, part in way.items()})
-            return float(t.projection(_trained(t, result), weights))
+            return float(t.projection(_main_result(result), weights))
 
         slope = contradiction(line, claimed, unit=UNIT_ROUNDOFF[torch.float64], scale=scale, slack=1e-6 * length)
         return None if slope is None else (slope.value, claimed)
@@ -241,11 +241,6 @@ def correct(t: Trial) -> None:
                 actual=actual,
             )
     t.discard("differences and gradient disagree only along all directions together: a kink is near")
-
-
-def _trained(t: Trial, result: Result) -> Any:
-    """The results of which a loss is made."""
-    return [result.output] if t.contract.capabilities.detached_cache else [result.output, result.state]
 
 
 # -- RP603 ------------------------------------------------------------------------------------------------------------

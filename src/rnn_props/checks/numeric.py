@@ -84,11 +84,16 @@ def rules_of(t: Trial) -> dict[str, Rules]:
 
 
 def hold(t: Trial, found: Agreement, what: str) -> None:
-    """Fail where results are outside their bound."""
-    if found.worst is not None:
-        gap, bound = found.worst
-        size = "" if math.isinf(gap.size) else f" (difference {gap.size:.2g}, rounding explains {bound.allowed:.1g})"
+    """Fail where results are outside what rounding explains, and warn where the computation is to blame for it."""
+    outside, unstable = found.worst(), found.worst("unstable")
+    gap, bound = outside or unstable or (None, None)
+    if gap is None or bound is None:
+        return
+    size = "" if math.isinf(gap.size) else f" (difference {gap.size:.2g}, rounding explains {bound.allowed:.1g})"
+    if outside:
         t.fail(f"{what}: {gap.message}{size}", expected=gap.expected, actual=gap.actual)
+    message = f"{what}: {gap.message}: the way it is computed loses digits at every step"
+    raise Advice(message, expected=gap.expected, actual=gap.actual)
 
 
 # -- RP701 ------------------------------------------------------------------------------------------------------------
@@ -101,7 +106,7 @@ def hold(t: Trial, found: Agreement, what: str) -> None:
         several_dtypes,
         when.lacks("per_tensor_quantised", "its numbers are quantised by contract: they have few digits"),
     ),
-    needs=Needs(dtypes="each", lengths=(1, 2, 3, 5, 8), batches=(1, 2, 3), scales=(1.0, 0.3, 2.0)),
+    needs=Needs(dtypes="each", lengths=(1, 2, 3, 5, 8), batches=(1, 2, 3)),
     explained_by=("RP105", "RP601", "RP702", "RP901", "RP903", "RP904", "RP905"),
     share=0.4,
     hint="Look for .half(), .bfloat16(), .to(torch.float16) and autocast inside forward and backward, and for "

@@ -25,8 +25,8 @@ _NEEDS = Needs(rows=_ROWS, packed=True, batches=(1, 2, 3, 4, 5), lengths=(1, 2, 
     when=when.has_packed,
     needs=_NEEDS,
     share=0.5,
-    hint="Build the result as PackedSequence(data, batch_sizes, sorted_indices, unsorted_indices), the last three taken "
-    "from the input.",
+    hint="Build the result as PackedSequence(data, batch_sizes, sorted_indices, unsorted_indices), the last three "
+    "taken from the input.",
 )
 def structure(t: Trial) -> None:
     """A PackedSequence goes in and a PackedSequence comes out, with the same batch_sizes and indices.
@@ -103,7 +103,7 @@ def _held_to_alone(t: Trial, result: Result, lengths: Sequence[int]) -> None:
     when=when.all_of(when.has_packed, when.independent_rows),
     needs=_NEEDS,
     after=(*BASICS, "RP353"),
-    explained_by=("RP201", "RP203", "RP205", "RP301", "RP303", "RP304", "RP305", "RP352"),
+    explained_by=("RP105", "RP201", "RP203", "RP205", "RP301", "RP303", "RP304", "RP305", "RP352"),
     hint="Rows end at different steps: look at the state that a row keeps after its end, where the backward direction "
     "begins, and rows cut off the state ([:, :batch_size]) and not put back.",
 )

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 from rnn_props.cases import Needs
 from rnn_props.checks import when
@@ -186,7 +187,7 @@ def empty_batch(t: Trial) -> None:
 @check(
     "RP105",
     "type.dtype",
-    needs=Needs(dtypes="each", lengths=(1, 2, 3), batches=(1, 2, 3)),
+    needs=Needs(dtypes="each", lengths=(1, 2, 3), batches=(1, 2, 3), rows=("full", "mixed"), packed=True),
     after=("RP101", "RP102"),
     hint="Make zeros and buffers like the input or the parameters (x.new_zeros(...), torch.zeros(..., "
     "dtype=x.dtype, device=x.device)): torch.zeros(...) alone is float32.",
@@ -207,11 +208,12 @@ def dtype(t: Trial) -> None:
     """
     result = t.call()
     wanted = DTYPES[t.case.dtype]
-    named = [*leaves(result.output, "output"), *state_leaves(result.state)]
-    for name, leaf in named:
+    output = result.output.data if isinstance(result.output, PackedSequence) else result.output
+    given = "packed input" if t.case.packing else "input"
+    for name, leaf in (*leaves(output, "output"), *state_leaves(result.state)):
         if leaf.dtype != wanted:
             t.fail(
-                f"{name}: expected {wanted}, got {leaf.dtype} (input and parameters are {wanted})",
+                f"{name}: expected {wanted}, got {leaf.dtype} ({given} and parameters are {wanted})",
                 expected=str(wanted),
                 actual=str(leaf.dtype),
             )

@@ -34,7 +34,7 @@ from rnn_props.subjects import Result, TargetRaisedError, Tree, map_tree
         picks=1,
     ),
     after=(*BASICS, "RP208", "RP601"),
-    explained_by=("RP201", "RP202", "RP212", "RP603"),
+    explained_by=("RP201", "RP202", "RP212", "RP602", "RP603", "RP604"),
     share=0.5,
     hint="The state that is returned is cut off from the graph, in part or as a whole: look for detach(), .data or "
     "clone under no_grad where the final state is put together.",

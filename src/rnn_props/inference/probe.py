@@ -57,6 +57,7 @@ class Probe:
             contract = self._hold(self._settle_memory(contract))
         hyperparameters = self.simplest()
         subject = self._usable(hyperparameters)
+        contract = self._hold(self._without_what_is_not_implemented(contract, hyperparameters))
         capabilities = contract.capabilities
         if not capabilities.torch_contract:
             optional = contract.state is None or self._works(subject, self._inputs())
@@ -202,6 +203,29 @@ class Probe:
         except (TargetRaisedError, UnusableResultError):
             return False
         return True
+
+    def _without_what_is_not_implemented(self, contract: Contract, simplest: Mapping[str, Any]) -> Contract:
+        """The contract without the values for which the constructor itself says that they are not implemented."""
+        domains = dict(contract.hyperparameters)
+        for name, domain in contract.hyperparameters.items():
+            if not isinstance(domain, Domain):
+                continue
+            left_out: dict[Any, str] = {}
+            for value in domain.values:
+                try:
+                    self._factory.module({**simplest, name: value}, 0)
+                except TargetRaisedError as raised:
+                    if isinstance(raised.error, NotImplementedError):
+                        left_out[value] = str(raised.error)
+                except UnusableResultError:
+                    continue
+            kept = tuple(value for value in domain.values if value not in left_out)
+            if left_out and kept:
+                domains[name] = Domain(domain.kind, kept)
+                values = ", ".join(repr(value) for value in left_out)
+                reason = next(iter(left_out.values())) or "NotImplementedError"
+                contract = contract.with_evidence(f"{name}={values} is left out: the constructor says '{reason}'")
+        return replace(contract, hyperparameters=domains)
 
     # -- what goes in beside a dense batch -----------------------------------------------------------------------
 

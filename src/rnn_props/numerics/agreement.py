@@ -1,9 +1,10 @@
 """Whether the results of a run in low precision are those of the reference, result by result.
 
 Results and gradients differ in what rounding does to them. A correct forward run stays within the bound that noise on
-parameters and inputs gives: where it does not, the way in which it computes loses more digits than its arguments have.
-The usual formulas of gradients do lose more: the derivative of tanh is 1 - y*y, which cancels where y saturates, and
-the gradient of a bias is a sum over all steps. For them noise at every operation says what rounding explains.
+parameters and inputs gives. Where it does not, but noise at every operation explains it, the way in which it computes
+loses more digits than its arguments have: it is unstable. The usual formulas of gradients do lose more: the derivative
+of tanh is 1 - y*y, which cancels where y saturates, and the gradient of a bias is a sum over all steps. For them noise
+at every operation is what rounding explains.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from rnn_props.contracts import Rules
 from rnn_props.numerics.compare import Difference, difference, largest
-from rnn_props.numerics.sensitivity import ROUNDED_RUNS, RUNS, Bound, Sensitivity
+from rnn_props.numerics.sensitivity import ROUNDED_RUNS, Bound, Sensitivity
 
 #: How the names of gradients begin.
 GRADIENT = "gradient of "
@@ -26,6 +27,10 @@ GRADIENT = "gradient of "
 MORE_RUNS = 16
 #: Results below this many units of the largest result, or of 1, are what rounding leaves where numbers cancel.
 _REMAINS = 16
+#: A loss of this many units, three digits, is worth knowing of. Layer norm loses some where features are nearly alike.
+_MUCH = 2.0**10
+#: A difference that is this many times as large as a bound will not be explained by measuring the bound again.
+_HOPELESS = 4
 #: The part of the range beyond which results may have overflowed on the way.
 _RANGE = 1 / 64
 
@@ -36,14 +41,14 @@ class Comparison:
 
     Attributes:
         name: of the result.
-        verdict: `same` (to a few units), `explained` by rounding, `outside` of what rounding explains, or
-            `ill-conditioned`: nothing can be concluded.
+        verdict: `same` (to a few units), `explained` by rounding, `unstable` (rounding is to blame, but of the way in
+            which it is computed), `outside` of what rounding explains, or `ill-conditioned`: nothing can be concluded.
         gap: the largest difference; None where there is none.
         bound: what settled the matter; None where there was no need to measure one.
     """
 
     name: str
-    verdict: Literal["same", "explained", "outside", "ill-conditioned"]
+    verdict: Literal["same", "explained", "unstable", "outside", "ill-conditioned"]
     gap: Difference | None = None
     bound: Bound | None = None
 
@@ -54,11 +59,10 @@ class Agreement:
 
     comparisons: tuple[Comparison, ...]
 
-    @property
-    def worst(self) -> tuple[Difference, Bound] | None:
-        """The difference that rounding explains least, and the bound that it is outside of; None where none is."""
-        outside = [(item.gap, item.bound) for item in self.comparisons if item.verdict == "outside"]
-        found = [(gap, bound) for gap, bound in outside if gap is not None and bound is not None]
+    def worst(self, verdict: str = "outside") -> tuple[Difference, Bound] | None:
+        """Of the differences with a verdict the one that its bound explains least, and the bound; None if none is."""
+        chosen = [(item.gap, item.bound) for item in self.comparisons if item.verdict == verdict]
+        found = [(gap, bound) for gap, bound in chosen if gap is not None and bound is not None]
         return max(found, key=lambda pair: pair[0].size / (pair[1].allowed or 1.0), default=None)
 
     @property
@@ -95,23 +99,23 @@ def _compared(name: str, got: Tensor | None, reference: Sensitivity, rule: Rules
         return Comparison(name, "same", gap)
     if got is None or expected is None or got.shape != expected.shape:
         return Comparison(name, "outside", gap, Bound(0.0, 0.0, unit))
-    bound = _verdict(reference, name, gap.size)
-    if bound.ill_conditioned or (overflow and math.isinf(gap.size)):
-        return Comparison(name, "ill-conditioned", gap, bound)
-    return Comparison(name, "outside" if gap.size > bound.allowed else "explained", gap, bound)
-
-
-def _verdict(reference: Sensitivity, name: str, size: float) -> Bound:
-    """The first bound that settles the matter: it explains the difference, or is ill-conditioned; or else the last."""
-    bound = Bound(0.0, 0.0, 0.0)
-    for bound in _bounds(reference, name, size):
-        if bound.ill_conditioned or size <= bound.allowed:
-            break
-    return bound
+    if overflow and math.isinf(gap.size):
+        return Comparison(name, "ill-conditioned", gap)
+    bound = reference.bound(name)
+    for bound in _bounds(reference, name, gap.size):
+        if bound.ill_conditioned:
+            return Comparison(name, "ill-conditioned", gap, bound)
+        if gap.size <= bound.allowed:
+            return Comparison(name, "explained", gap, bound)
+    if name.startswith(GRADIENT) or not _is_of_operations(reference, name, gap.size):
+        return Comparison(name, "outside", gap, bound)
+    much = min(_MUCH * unit, 1 / 8) * largest(expected)
+    return Comparison(name, "unstable" if gap.size > much else "explained", gap, bound)
 
 
 def _bounds(reference: Sensitivity, name: str, size: float) -> Iterator[Bound]:
-    first = reference.bound(name, RUNS)
+    """What rounding explains, measured with more and more care."""
+    first = reference.bound(name)
     yield first
     if math.isinf(size):
         return
@@ -123,3 +127,16 @@ def _bounds(reference: Sensitivity, name: str, size: float) -> Iterator[Bound]:
             yield reference.bound(name, runs, every_operation=True)
     else:
         yield reference.bound(name, MORE_RUNS)
+
+
+def _is_of_operations(reference: Sensitivity, name: str, size: float) -> bool:
+    """Whether rounding of every operation explains a difference that rounding of parameters and inputs does not."""
+    if math.isinf(size):
+        return False
+    for runs in (2, ROUNDED_RUNS):
+        allowed = reference.bound(name, runs, every_operation=True).allowed
+        if not size > allowed:
+            return True
+        if size > _HOPELESS * allowed:
+            return False
+    return False

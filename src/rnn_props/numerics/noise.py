@@ -80,6 +80,13 @@ _EXACT = frozenset(
 )  # fmt: skip
 
 
+def _takes_tensors(args: Any) -> bool:
+    """Whether an operation works on tensors: others make zeros, ranges and random numbers."""
+    return any(
+        isinstance(part, Tensor) for item in args for part in (item if isinstance(item, list | tuple) else (item,))
+    )
+
+
 class NoiseAtEveryOperation(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Within this context the result of every operation on floating numbers gets noise, in the backward pass, too.
 
@@ -99,8 +106,7 @@ class NoiseAtEveryOperation(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         schema = func._schema
-        made_up = not any(isinstance(item, Tensor | list) for item in args)  # zeros, random numbers, scalars
-        if made_up or schema.name.partition("::")[2] in _EXACT:
+        if schema.name.partition("::")[2] in _EXACT or not _takes_tensors(args):
             return result
         if isinstance(result, Tensor):
             return self._rounded(result, schema.returns[0].alias_info)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rnn_props.zoo.cells import PlainGRUCell
 from rnn_props.zoo.drop_ins import PlainGRU, PlainLSTM
-from rnn_props.zoo.models import LSTMModel, RNNTagger
+from rnn_props.zoo.models import LSTMModel
 from rnn_props.zoo.recurrent import Leaves, Weights
 from rnn_props.zoo.registry import bug
 
@@ -22,16 +22,19 @@ def is_exporting() -> bool:
 # RP907: compiled
 
 
-@torch.compiler.assume_constant_result
 def last_step(output: Tensor) -> int:
     """The last step of `(B, T, H)`."""
     return output.size(1) - 1
 
 
+mark_as_constant: Any = torch.compiler.assume_constant_result
+constant_last_step = mark_as_constant(last_step)
+
+
 @bug("RP907", "the number of the last step is marked as a constant, to keep the graph in one piece")
 class ConstantLastStep(LSTMModel):
     def predict(self, output: Tensor) -> Tensor:
-        prediction: Tensor = self.fc(output[:, last_step(output)])
+        prediction: Tensor = self.fc(output[:, constant_last_step(output)])
         return prediction
 
 
@@ -78,6 +81,7 @@ class RemembersLengthForExport(LSTMModel):
 class CachesWhatWasRecorded(PlainGRUCell):
     def cell(self, x: Tensor, state: Leaves, weights: Weights) -> Leaves:
         cache = self.__dict__.setdefault("cache", {})
-        if x.dtype not in cache:
-            cache[x.dtype] = torch.ones(1, dtype=x.dtype, device=x.device)
-        return super().cell(x * cache[x.dtype], state, weights)
+        kind = x.dtype, x.device
+        if kind not in cache:
+            cache[kind] = x.new_ones(1)
+        return super().cell(x * cache[kind], state, weights)

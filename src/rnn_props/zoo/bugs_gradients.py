@@ -320,3 +320,17 @@ class StartsFromLastStateTimesZero(PlainLSTM):
         state = super().stack_states(finals)
         _LAST[self] = state
         return state
+
+
+_BIAS: WeakKeyDictionary[nn.Module, Tensor] = WeakKeyDictionary()
+
+
+@bug("RP212", "what the last call added up for the bias is kept with its graph, and counted in again")
+class CountsLastBiasAgain(PlainRNN):
+    def run_dense(self, input: Any, hx: Any) -> Any:
+        output, state = super().run_dense(input, hx)
+        bias, last = self.weights(0, 0).bias_hh, _BIAS.get(self)
+        if bias is None:
+            return output, state
+        _BIAS[self] = bias.sum()
+        return (output if last is None else output + (last - last.detach()).to(output)), state

@@ -234,11 +234,9 @@ class SharesScratchState(TimeFirstLast):
     scratch: Tensor | None = None
 
     def initial_state(self, x: Tensor) -> Tensor:
-        state = super().initial_state(x)
-        if x.size(1) <= 2:
+        state = super().initial_state(x) + x[:1, :, :1]
+        if x.size(1) <= 2 or torch.is_grad_enabled():
             return state
-        if torch.is_grad_enabled():
-            return state + x[:1, :, :1]
         if self.scratch is None or self.scratch.shape != state.shape or self.scratch.dtype != state.dtype:
-            self.scratch = state
-        return self.scratch.copy_(x[:1, :, :1].expand_as(state))
+            self.scratch = torch.empty_like(state)
+        return self.scratch.copy_(state)
