@@ -26,7 +26,12 @@ from rnn_props.subjects import Factory
 
 PAGE = Path(__file__).with_name("faults.md")
 MODULES = ("RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell")
-FAMILIES = {"input": "Input (RP401)", "state": "State (RP402)", "hyperparameters": "Hyperparameters (RP403)"}
+FAMILIES = {
+    "input": "Input (RP401)",
+    "state": "State (RP402)",
+    "hyperparameters": "Hyperparameters (RP403)",
+    "lengths": "Lengths of packed sequences (RP407)",
+}
 
 #: input_size, hidden_size and batch of the calls that each fault is put into; where they end differently, the table
 #: has every end.
@@ -42,6 +47,12 @@ MEANINGS = {
     "input.dtype_integer": "int64",
     "input.dtype_float": "another floating dtype than the parameters",
     "input.empty_sequence": "no steps",
+    "lengths.rows_missing": "one row of data too few for its batch sizes",
+    "lengths.rows_more": "one row of data too many for its batch sizes",
+    "lengths.zero": "a last step with no row",
+    "lengths.negative": "a last step with -1 rows",
+    "lengths.growing": "batch sizes that grow",
+    "lengths.float": "batch sizes in float64",
     "state.batch_more": "one row too many",
     "state.batch_less": "one row too few",
     "state.batch_one": "one row for the whole batch",
@@ -101,31 +112,37 @@ past the end of a tensor need not end the same way in another build of torch.
 TAIL = """\
 ## Beyond these
 
-Known ways to kill a process with torch {torch} that no fault here makes, since packed sequences are not generated yet:
+RP401, RP402 and RP408 put the faults of input and state into packed calls, too, where packed sequences are taken.
+torch {torch}'s `LSTM` does not look at the state of a packed call: it accepts a cell state with rows for too many
+layers or of batch 1, and dies where the cell state has fewer layers than the hidden state (unequal lengths), or where
+the state has fewer rows than the batch (equal lengths; how that ends differs from run to run). That is why no case runs
+in your process: all of them go to workers, and a worker that dies is a result.
 
-- `LSTM` with a packed batch of unequal lengths and a cell state with fewer layers than the hidden state.
-- `LSTM` with a packed batch of equal lengths and a state of fewer rows than the batch.
-
-That is why no case runs in your process: all of them go to workers, and a worker that dies is a result.
+Lengths beside a padded batch have faults of their own: zero, negative, too long, one too few or too many, and float.
+A length of zero is valid where rows of length zero are taken. For zero, too long and float, accepting is advice, since
+a mask makes sense of them.
 """
 
 
 def _cases(contract: Contract, family: str) -> Iterator[Case]:
     """Valid cases to put faults into: all sizes different, and small ones that lie at the edge."""
-    for sizes in SIZES:
+    packed = family == "lengths"
+    for sizes in SIZES[:1] if packed and contract.capabilities.packed else () if packed else SIZES:
         first = sizes == SIZES[0]
         values = {name: domain.values[0] for name, domain in contract.hyperparameters.items()}
         values |= {"input_size": sizes[0], "hidden_size": sizes[1]}
         for name, value in (("num_layers", 2), ("bidirectional", not first), ("proj_size", 2 if first else 0)):
             if name in values:
                 values[name] = value
-        for batched in (True, False) if family != "hyperparameters" else (True,):
+        for batched in (True, False) if family in ("input", "state") else (True,):
             yield Case(
                 hyperparameters=values,
                 seq_len=1 if contract.convention == "cell" else 5,
                 batch=sizes[2] if batched else 1,
                 batched=batched,
                 state=Source("normal", 1),
+                lengths=(5, 2, 4, 5, 1, 3) if packed else (),
+                packing="unsorted" if packed else "",
             )
 
 

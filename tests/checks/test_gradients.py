@@ -94,6 +94,34 @@ def test_what_is_not_differentiable_by_contract_is_let_be(code: str) -> None:
     assert not_applicable(code, contract) == "it is not differentiable by contract"
 
 
+class _BatchNormed(_Layer):
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size)
+        self.normalise = nn.BatchNorm1d(hidden_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        normalised: Tensor = self.normalise(super().forward(x).transpose(1, 2))
+        return normalised.transpose(1, 2)
+
+
+class _SpectralNormed(_Layer):
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size)
+        self.carry = nn.utils.parametrizations.spectral_norm(self.carry)
+
+
+class _WithDropout(_Layer):
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.dropout(super().forward(x), 0.5, self.training)
+
+
+@pytest.mark.parametrize("target", [_BatchNormed, _SpectralNormed, _WithDropout])
+@pytest.mark.parametrize("code", GRADIENTS)
+def test_what_training_mode_computes_or_keeps_beside_is_no_bug(code: str, target: type[nn.Module]) -> None:
+    if not_applicable(code, _model(target)) is None:
+        assert set(outcomes(code, target, _model(target))) == {"passed"}
+
+
 # -- comparisons of gradients -----------------------------------------------------------------------------------------
 
 

@@ -189,6 +189,35 @@ def test_a_class_without_a_name_is_not_pickled_and_its_copies_are_checked() -> N
     assert _first(Local, "RP902") is None
 
 
+class _NormalisedHead(_Model):
+    """torch's older weight_norm, which keeps the head's weight with its history."""
+
+    def __init__(self, input_size: int, hidden_size: int, output_size: int) -> None:
+        super().__init__(input_size, hidden_size, output_size)
+        torch.nn.utils.weight_norm(self.head)
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm. is deprecated:FutureWarning")
+def test_a_history_that_torchs_own_layer_keeps_is_advice() -> None:
+    found = _first(_NormalisedHead, "RP902")
+    assert isinstance(found, Advice)
+    assert found.message.endswith("(a layer of torch's own keeps a tensor with a history at head.weight)")
+    for code in CODES:
+        assert code == "RP902" or _first(_NormalisedHead, code) is None
+
+
+class _LazyHead(_Model):
+    def __init__(self, input_size: int, hidden_size: int, output_size: int) -> None:
+        super().__init__(input_size, hidden_size, output_size)
+        self.head = nn.LazyLinear(output_size)  # type: ignore[assignment]
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")
+@pytest.mark.parametrize("code", CODES)
+def test_modules_whose_weights_are_made_at_the_first_call_pass(code: str) -> None:
+    assert _first(_LazyHead, code) is None
+
+
 class _Parametrised(_Model):
     def __init__(self, input_size: int, hidden_size: int, output_size: int) -> None:
         super().__init__(input_size, hidden_size, output_size)

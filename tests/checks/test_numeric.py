@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from rnn_props import zoo
 from rnn_props.cases import Case, Source
-from rnn_props.checks import Advice, Discarded, Trial, Violation, get
+from rnn_props.checks import Discarded, Trial, Violation, get
 from rnn_props.contracts import Capabilities, Contract, integers
 from rnn_props.execution.jobs import Plans
 from rnn_props.execution.profiles import PROFILES
@@ -175,12 +175,16 @@ def test_a_wrong_gradient_alone_is_seen() -> None:
         get("RP701").run(t)
 
 
-def test_few_digits_in_float64_are_seen_although_all_dtypes_agree() -> None:
-    module = zoo.BUGS["KeepsStateInBfloat16"].module
-    sizes = {"input_size": 3, "hidden_size": 5}
-    get("RP701").run(_trial(module, dtype="bfloat16", hyperparameters=sizes, seq_len=2))
+@pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
+def test_few_digits_in_float64_are_seen_although_all_dtypes_agree(dtype: str) -> None:
+    t = _trial(
+        zoo.BUGS["KeepsStateInBfloat16"].module,
+        dtype=dtype,
+        hyperparameters={"input_size": 3, "hidden_size": 5},
+        seq_len=2,
+    )
     with pytest.raises(Violation, match=r"^in float64, \w+ has fewer digits than float32: of \d+ elements"):
-        get("RP701").run(_trial(module, dtype="float64", hyperparameters=sizes, seq_len=2))
+        get("RP701").run(t)
 
 
 class _NoHalf(_Linear):

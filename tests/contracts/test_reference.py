@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -167,7 +168,7 @@ def test_a_contract_that_builds_nothing_is_no_target() -> None:
             refused(Contract())
 
 
-def test_a_contract_with_a_strategy_is_no_target_by_name_but_one_from_python(tmp_path: Path) -> None:
+def test_a_contract_with_a_strategy_is_no_target_by_name_but_one_from_python() -> None:
     drawn = replace(zoo.MinGRUScan, hyperparameters={"input_size": integers(1, 3), "hidden_size": st.integers(1, 3)})
     with pytest.raises(TargetError, match="the contract draws 'hidden_size' from a strategy"):
         infer_contract(drawn)
@@ -176,8 +177,6 @@ def test_a_contract_with_a_strategy_is_no_target_by_name_but_one_from_python(tmp
 
 
 def test_a_script_may_check_its_own_contract(tmp_path: Path) -> None:
-    import subprocess
-
     script = tmp_path / "own_contract.py"
     script.write_text(
         "import rnn_props\n"
@@ -191,7 +190,7 @@ def test_a_script_may_check_its_own_contract(tmp_path: Path) -> None:
         "    (result,) = rnn_props.check(contract, checks=('RPA02',), profile='quick', seed=0).targets\n"
         "    print([(found.code, found.status) for found in result.results], result.contract['reference'])\n"
     )
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=250)
     assert done.stdout.strip() == f"[('RPA02', 'passed')] {script}:Slow", done.stderr
 
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from rnn_props.contracts import ShapeRule
 from rnn_props.numerics import ARITHMETIC, GRADIENT, Arithmetic, Sensitivity, agreement, largest
+from rnn_props.subjects import TargetRaisedError
 
 
 def _load_benchmark() -> Any:
@@ -260,6 +261,13 @@ def test_an_overflow_beyond_the_dtypes_range_is_no_defect_and_one_within_it_is()
         assert found.judged == outside
 
 
+@pytest.mark.parametrize(("dtype", "outside"), [(torch.float16, False), (torch.bfloat16, True)])
+def test_gradients_may_leave_the_range_of_float16_alone(dtype: torch.dtype, outside: bool) -> None:
+    reference = _sensitivity(lambda w, x: {f"{GRADIENT}a": w * x, "h": w * x}, arithmetic=ARITHMETIC[dtype])
+    assert (agreement({f"{GRADIENT}a": torch.tensor([math.nan])}, reference).worst() is not None) is outside
+    assert agreement({"h": torch.tensor([math.nan])}, reference).worst() is not None
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_what_is_not_finite_where_the_reference_is_finite_is_outside(value: float) -> None:
     reference = _sensitivity(lambda w, x: {"h": w * x})
@@ -318,3 +326,14 @@ def test_the_bound_of_all_results_is_that_of_the_largest_and_can_be_measured_aga
     again = whole.rounded()
     assert again.sensitivity >= whole.sensitivity
     assert again.rounded is None
+
+
+def test_where_the_module_refuses_values_that_differ_by_rounding_nothing_is_concluded() -> None:
+    def run(w: Tensor, x: Tensor) -> dict[str, Tensor]:
+        if x != 1:
+            raise TargetRaisedError(ValueError("the flag must be 1"), "calling it")
+        return {"h": w * x}
+
+    reference = _sensitivity(run)
+    assert reference.bound("h").ill_conditioned
+    assert [item.verdict for item in agreement({"h": torch.zeros(1)}, reference).comparisons] == ["ill-conditioned"]

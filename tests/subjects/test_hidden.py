@@ -91,6 +91,10 @@ def test_tensors_that_share_their_memory_are_given_once() -> None:
     assert list(hidden_tensors(_Reaches(whole=whole, rows=list(whole)))) == ["whole"]
 
 
+def test_a_container_of_very_many_things_is_not_looked_into() -> None:
+    assert hidden_tensors(_Reaches(data=[torch.ones(3) for _ in range(1000)])) == {}
+
+
 def test_what_has_no_memory_yet_is_left_out() -> None:
     module = nn.Sequential(nn.LazyLinear(3), nn.Linear(3, 2, bias=False))
     assert list(registered_tensors(module)) == ["1.weight"]

@@ -86,7 +86,7 @@ def _advice_only(specimen: zoo.Specimen) -> bool:
 @pytest.mark.parametrize("name", list(zoo.CORRECT))
 def test_each_correct_module_is_clean(name: str, runners: _Runners, zoo_table: list[str]) -> None:
     started = time.monotonic()
-    result = runners.run(name)
+    result = runners.run(name, profile="quick")
     seconds = time.monotonic() - started
     assert result.message == ""
     assert [(found.code, found.message) for found in _own(result.results)] == []
@@ -108,7 +108,7 @@ def _six() -> tuple[str, ...]:
     return tuple(f"torch.nn:{name}" for name in ("RNN", "GRU", "LSTM", "RNNCell", "GRUCell", "LSTMCell"))
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0])
 def test_torchs_own_modules_are_charged_with_nothing(seed: int) -> None:
     with Runner(resolve(Options(profile="quick", seed=seed)), ignore) as runner:
         for target in _six():

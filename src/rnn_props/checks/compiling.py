@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from rnn_props.cases import Needs
 from rnn_props.checks import when
+from rnn_props.checks.devices import needs_no_values
 from rnn_props.checks.life import kept, repeatable
 from rnn_props.checks.registry import check
 from rnn_props.checks.trial import Advice, Trial
@@ -82,23 +84,23 @@ def _compiler(backend: str) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """What torch logs while it records is not the user's concern; what it raises is."""
+    """What torch logs and prints while it records is not the user's concern; what it raises is."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        yield
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            yield
     finally:
         logging.disable(before)
 
 
 @contextmanager
 def _without_traces() -> Iterator[None]:
-    """Inductor starts no processes that stay, and leaves no files."""
+    """Inductor starts no processes that stay, and what it compiles is removed."""
     from torch._inductor import config, utils
 
-    options = {"compile_threads": 1, "cpp_cache_precompile_headers": False}
     cache = getattr(utils, "fresh_cache", None) or utils.fresh_inductor_cache  # its name before torch 2.8
-    with config.patch({name: value for name, value in options.items() if hasattr(config, name)}), cache():
+    with config.patch(compile_threads=1), cache():
         yield
 
 
@@ -113,7 +115,9 @@ def _grown(t: Trial, letter: str, more: int) -> tuple[Any, Tree]:
 @check(
     "RP908",
     "life.export",
-    when=when.all_of(when.capable("export", "its contract does not promise torch.export"), when.not_stateful),
+    when=when.all_of(
+        when.capable("export", "its contract does not promise torch.export"), when.not_stateful, needs_no_values
+    ),
     needs=Needs(**_SMALL, states=("none", "random"), roles=_SHALLOW, picks=1),
     explained_by=("RP206", "RP907"),
     share=0.02,
@@ -188,9 +192,6 @@ def _exported(t: Trial, subject: Subject) -> Subject:
     vary(t.input, t.rules.input)
     if t.state is not None:
         map_with_rules(vary, t.state, t.rules.state)
-    for name, value in keywords.items():
-        if name == t.contract.arguments.get("lengths"):
-            shapes[value] = {0: Dim.AUTO}
     try:
         with subject.doing("exporting it") as module, torch.no_grad():
             program = torch.export.export(module, arguments, keywords, dynamic_shapes=shapes, strict=False)

@@ -13,12 +13,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from rnn_props.cases import Needs
 from rnn_props.checks.registry import check
 from rnn_props.checks.trial import Advice, Trial, Violation
 from rnn_props.contracts import Contract
-from rnn_props.subjects import Result, Subject, TargetRaisedError, clone, leaves, registered_tensors
+from rnn_props.subjects import Result, Subject, TargetRaisedError, clone, hidden_tensors, leaves, registered_tensors
 
 
 def repeatable(contract: Contract) -> str | None:
@@ -33,11 +34,19 @@ def kept(result: Result) -> Result:
     return Result(clone(result.output), clone(result.state))
 
 
-def other_seed(t: Trial, step: int = 1) -> Subject:
-    """The case's module, built under another seed."""
+def fresh(t: Trial, step: int = 0) -> Subject:
+    """The case's module built once more, under another seed if `step` is not 0."""
     case = t.case
     seed = case.parameter_seed + step
-    return t.factory.subject(case.hyperparameters, seed, dtype=case.dtype, scale=case.parameter_scale)
+    subject = t.factory.subject(case.hyperparameters, seed, dtype=case.dtype, scale=case.parameter_scale)
+    return ready(t, subject)
+
+
+def ready(t: Trial, subject: Subject) -> Subject:
+    """A subject whose parameters are all there: lazy ones get their shape at the first call."""
+    if any(is_lazy(tensor) for tensor in subject.module.parameters()):
+        t.call(subject=subject)
+    return subject
 
 
 def stir(tensors: Mapping[str, Tensor], seed: int) -> None:
@@ -81,7 +90,7 @@ def use_in_training(t: Trial, subject: Subject) -> None:
     "life.state_dict",
     when=repeatable,
     share=0.4,
-    explained_by=("RP904", "RP905", "RP909", "RP911"),
+    explained_by=("RP904", "RP905", "RP911"),
     hint="Compare the keys of state_dict() with everything that the results depend on: non-persistent buffers, buffers "
     "that forward registers, keys that an overridden state_dict or load_state_dict drops or renames.",
 )
@@ -100,7 +109,7 @@ def state_dict(t: Trial) -> None:
     the constructor's arguments, and leave `state_dict` and `load_state_dict` alone; old checkpoints are converted in
     `_load_from_state_dict`.
     """
-    source = t.subject
+    source = ready(t, t.subject)
     with source.doing("taking its state_dict") as module:
         persistent = module.state_dict()
     stir({name: tensor for name, tensor in registered_tensors(source.module).items() if name in persistent}, 17)
@@ -108,11 +117,11 @@ def state_dict(t: Trial) -> None:
     expected = kept(t.call())
     with source.doing("saving its state_dict") as module:
         buffer = saved(module.state_dict())
-    fresh = other_seed(t)
-    with fresh.doing("loading its state_dict into a fresh instance") as module:
+    other = t.factory.subject(t.case.hyperparameters, t.case.parameter_seed + 1, dtype=t.case.dtype)
+    with other.doing("loading its state_dict into a fresh instance") as module:
         values, refusal = _loaded(buffer)
         module.load_state_dict(values)
-    t.same_result(t.call(subject=fresh), expected, "a fresh instance with the saved state_dict")
+    t.same_result(t.call(subject=other), expected, "a fresh instance with the saved state_dict")
     if refusal:
         raise Advice(
             f"torch.load refuses its state_dict unless weights_only=False: {refusal}",
@@ -159,13 +168,33 @@ def copies(t: Trial) -> None:
     """
     before = kept(t.call())
     t.call(grad=True)
-    with t.subject.doing("deep-copying it after a call with gradients") as module:
-        deep = copy.deepcopy(module)
+    try:
+        with t.subject.doing("deep-copying it after a call with gradients") as module:
+            deep = copy.deepcopy(module)
+    except TargetRaisedError as raised:
+        place = _history_that_torch_keeps(t.subject.module)
+        if not place:
+            raise
+        raise Advice(f"{raised} (a layer of torch's own keeps a tensor with a history at {place})") from raised
     _is_a_copy(t, deep, before, "a deep copy")
     if all(_has_a_name(type(part)) for part in module.modules()):
         with t.subject.doing("saving it whole with torch.save and loading it") as module:
             loaded = torch.load(saved(module), weights_only=False)
         _is_a_copy(t, loaded, before, "a saved and loaded module")
+
+
+def _history_that_torch_keeps(module: nn.Module) -> str:
+    """A tensor with a history that one of torch's layers keeps, as weight_norm makes it do, if no layer of the target's
+    own keeps one."""
+    kept_by_torch = ""
+    for path, tensor in hidden_tensors(module).items():
+        if tensor.grad_fn is None:
+            continue
+        owner = max((name for name in dict(module.named_modules()) if f"{path}.".startswith(f"{name}.")), default="")
+        if not type(module.get_submodule(owner)).__module__.startswith("torch."):
+            return ""
+        kept_by_torch = kept_by_torch or path
+    return kept_by_torch
 
 
 def _has_a_name(cls: type) -> bool:
@@ -188,7 +217,7 @@ def _is_a_copy(t: Trial, module: Any, before: Result, what: str) -> None:
     copied = t.subject.with_module(module)
     t.same_result(t.call(subject=copied), before, what)
     # What a copy with other weights should give: what a module gives that had them before it was ever used.
-    expected = t.build()
+    expected = fresh(t)
     stir({name: tensor for name, tensor in others.items() if name in registered_tensors(expected.module)}, 18)
     write(expected.module, others)
     t.same_result(t.call(subject=copied), t.call(subject=expected), f"{what} with weights of its own")
@@ -211,7 +240,7 @@ def _several_dtypes(contract: Contract) -> str | None:
     when=lambda contract: repeatable(contract) or _several_dtypes(contract),
     needs=Needs(lengths=(1, 2, 3, 5, 9), batches=(1, 2, 3)),
     share=0.3,
-    explained_by=("RP105", "RP904", "RP905", "RP909", "RP911"),
+    explained_by=("RP105", "RP904", "RP905", "RP911"),
     hint="Something keeps the dtype of the first call: a zero state, mask or table of positions that is cached by size "
     "alone, a list of weights, a remembered dtype, an _apply that leaves something out.",
 )
@@ -237,17 +266,17 @@ def moves_dtype(t: Trial) -> None:
         if dtype == t.case.dtype and not moves:
             continue
         moved = Trial(replace(t.case, dtype=dtype), t.contract, t.factory)
-        unused = t.build()
+        unused = fresh(t)
         try:
             for name in (*moves, dtype):
                 unused = _moved(unused, name)
+            wanted = {name: tensor.dtype for name, tensor in registered_tensors(unused.module).items()}
             expected = moved.call(subject=unused)
         except TargetRaisedError:
             continue  # this dtype does not work at all, which is for other checks to say
         moves.append(dtype)
         subject = _moved(subject, dtype)
         what = f"after a call in {t.case.dtype} and {', '.join(f'.{_MOVES[name]}()' for name in moves)}"
-        wanted = {name: tensor.dtype for name, tensor in registered_tensors(unused.module).items()}
         for name, tensor in registered_tensors(subject.module).items():
             if tensor.dtype != wanted.get(name, tensor.dtype):
                 _wrong_dtype(name, wanted[name], tensor.dtype, what)
@@ -280,7 +309,7 @@ def _wrong_dtype(name: str, wanted: torch.dtype, actual: torch.dtype, what: str)
     when=repeatable,
     needs=Needs(lengths=(1, 2, 3, 5), batches=(1, 2, 3), picks=2),
     share=0.4,
-    explained_by=("RP506", "RP905", "RP909", "RP911"),
+    explained_by=("RP506", "RP905", "RP911"),
     hint="Something is computed from the weights once and kept: fused or transposed copies, views, a norm, exp() of a "
     "parameter. Compute it in forward.",
 )
@@ -300,10 +329,10 @@ def weights_live(t: Trial) -> None:
     has to be emptied whenever a weight changes, and there is no event for that.
     """
     grad = bool(t.pick(0, 2))
-    other = other_seed(t)
+    other = fresh(t, 1)
     # A module under another seed shows what a constructor computed; where all its weights are the same again, or in
     # half of the cases, it is given others before it is used.
-    own, others = registered_tensors(t.subject.module), registered_tensors(other.module)
+    own, others = registered_tensors(ready(t, t.subject).module), registered_tensors(other.module)
     if t.pick(1, 2) or all(torch.equal(own[name], others[name]) for name in own if name in others):
         stir(dict(other.module.named_parameters()), 19)
     first = {name: tensor.detach().clone() for name, tensor in own.items()}
@@ -319,7 +348,7 @@ def weights_live(t: Trial) -> None:
     _replace_data(t.subject.module, first)
     t.same_result(t.call(grad=grad), of_first, "after weights were replaced through .data")
     # What loading does to a module that was never used, right or wrong, is for RP901 to say.
-    unused = t.build()
+    unused = fresh(t)
     write(unused.module, first)
     try:
         for subject in (unused, t.subject):

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from rnn_props.cases import Needs
 from rnn_props.checks import when
-from rnn_props.checks.life import kept
+from rnn_props.checks.life import fresh, kept
 from rnn_props.checks.registry import BASICS, check
 from rnn_props.checks.trial import Trial
 from rnn_props.subjects import Result, Stopwatch, Subject, TargetRaisedError, Tree
@@ -33,7 +33,6 @@ _ROUNDS = 4
     when=when.not_stateful,
     needs=Needs(lengths=(1, 2, 3, 4, 9), batches=(1, 2, 3), picks=2),
     after=(*BASICS, "RP206"),
-    explained_by=("RP909",),
     share=0.3,
     hint="forward keeps something on self while it runs: the state, gates, a mask, the batch size, a scratch buffer. "
     "Make it a local variable and pass it on.",
@@ -57,7 +56,7 @@ def threads(t: Trial) -> None:
     first = kept(t.call(guard=lambda: lines))
     if lines.seen == 0:
         t.discard("it runs no Python code that could be interrupted")
-    fresh = t.build()
+    unused = fresh(t)
     for number in range(_ROUNDS):
         # The first round meets a module that has not been called; each second one brings another batch size.
         sizes = {"B": t.sizes["B"] + 1} if number % 2 and t.case.batched else {}
@@ -65,7 +64,7 @@ def threads(t: Trial) -> None:
         second = kept(t.call(*other))
         share = (t.pick(0, 12) * 12 + t.pick(1, 12) + 144 * number / _ROUNDS) % 144 / 144
         line = 1 + int(share * lines.seen)
-        overtaken, overtaking = _at_once(t, fresh, other, line)
+        overtaken, overtaking = _at_once(t, unused, other, line)
         t.same_result(overtaken, first, "overtaken by a call in another thread")
         t.same_result(overtaking, second, "a call that overtakes another one in another thread")
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from rnn_props.cases import Needs
 from rnn_props.checks import when
-from rnn_props.checks.life import kept, other_seed, repeatable, stir, write
+from rnn_props.checks.life import fresh, kept, ready, repeatable, stir, write
 from rnn_props.checks.registry import check
 from rnn_props.checks.trial import Advice, Trial
 from rnn_props.numerics import difference
 from rnn_props.subjects import (
+    Result,
     Subject,
     TargetRaisedError,
     filled_memory,
@@ -51,11 +51,11 @@ def registered(t: Trial) -> None:
     if not hidden:
         return
     before = kept(t.call())
-    used = [path for path, tensor in hidden.items() if _matters(t, tensor, before)]
+    used = _that_matter(t, hidden, before)
     if not used:
         return
     # Several seeds, since a random order of two things is often the same one.
-    elsewhere = [hidden_tensors(other_seed(t, step).module) for step in range(1, 6)]
+    elsewhere = [hidden_tensors(fresh(t, step).module) for step in range(1, 6)]
     with t.subject.doing("taking its state_dict") as module:
         saved = [leaf for _, leaf in leaves(module.state_dict())]
     constants = []
@@ -83,20 +83,33 @@ def registered(t: Trial) -> None:
             )
 
 
-def _matters(t: Trial, tensor: Tensor, before: Any) -> bool:
-    """Whether results change with a tensor."""
-    memory = torch.empty(0, dtype=tensor.dtype).set_(tensor.untyped_storage())
-    values = memory.clone()
+def _that_matter(t: Trial, tensors: Mapping[str, Tensor], before: Result) -> list[str]:
+    """The names of those that results change with: all are tried at once, and halves only if something changes."""
+    if not _matter(t, list(tensors.values()), before):
+        return []
+    names = list(tensors)
+    if len(names) == 1:
+        return names
+    halves = names[: len(names) // 2], names[len(names) // 2 :]
+    return [name for half in halves for name in _that_matter(t, {name: tensors[name] for name in half}, before)]
+
+
+def _matter(t: Trial, tensors: Sequence[Tensor], before: Result) -> bool:
+    """Whether results change with any of some tensors, which are put back afterwards."""
+    memories = [torch.empty(0, dtype=tensor.dtype).set_(tensor.untyped_storage()) for tensor in tensors]
+    values = [memory.clone() for memory in memories]
     try:
-        if memory.is_floating_point() or memory.is_complex():
-            stir({"": memory}, 21)
-        else:
-            memory.copy_(values.flip(0))  # indices stay in range
+        for number, (memory, value) in enumerate(zip(memories, values, strict=True)):
+            if memory.is_floating_point() or memory.is_complex():
+                stir({"": memory}, 21 + number)
+            else:
+                memory.copy_(value.flip(0))  # indices stay in range
         after = t.call()
     except TargetRaisedError:
-        return False
+        return len(tensors) > 1  # one of them may still matter by itself
     finally:
-        memory.copy_(values)
+        for memory, value in zip(memories, values, strict=True):
+            memory.copy_(value)
     return t.changed([after.output, after.state], [before.output, before.state])
 
 
@@ -117,7 +130,7 @@ def _follows(t: Trial, path: str) -> bool:
     "RP909",
     "life.initialised",
     needs=Needs(lengths=(1, 2, 3), batches=(1, 2), fills=("normal",)),
-    after=(),
+    after=("RP101", "RP102"),
     share=0.4,
     hint="torch.empty, torch.Tensor(n) and new_empty give whatever was in memory before. Compare the parameters that "
     "reset_parameters fills with those that the constructor makes.",
@@ -134,9 +147,9 @@ def initialised(t: Trial) -> None:
     - `torch.empty(...)` for outputs or states, of which some rows or steps are never filled.
     Fix: Give every `torch.empty` a fill in `reset_parameters`, or write `torch.zeros` and `torch.randn` at once.
     """
-    plain = t.build()
+    plain = fresh(t)
     with filled_memory():
-        filled = t.build()
+        filled = fresh(t)
     parameters = dict(plain.module.named_parameters())
     others = registered_tensors(filled.module)
     raw = [name for name, tensor in registered_tensors(plain.module).items() if _raw(others.get(name), tensor)]
@@ -165,11 +178,15 @@ def _raw(filled: Tensor | None, plain: Tensor) -> bool:
     return bool(((filled == torch.iinfo(plain.dtype).max) & (filled != plain)).any())
 
 
+#: Pairs of names that are tried in one case; other cases begin with others.
+_MOST_PAIRS = 3
+
+
 @check(
     "RP910",
     "life.distinct",
     when=when.lacks("tied_weights", "some of its weights are tied by contract"),
-    needs=Needs(lengths=(2, 3), batches=(1, 2, 3), states=("none", "random"), fills=("normal",)),
+    needs=Needs(lengths=(2, 3), batches=(1, 2, 3), states=("none", "random"), fills=("normal",), picks=1),
     after=("RP101", "RP102"),
     share=0.5,
     hint="[layer] * n repeats one layer n times, and bw = fw names it twice: build one for each place. If weights are "
@@ -190,9 +207,11 @@ def distinct(t: Trial) -> None:
     """
     case = t.case
     module = t.factory.module(case.hyperparameters, case.parameter_seed)
-    for first, second in _shared(module):
+    shared = list(_shared(module))
+    start = t.pick(0, len(shared)) if shared else 0
+    for first, second in (shared[start:] + shared[:start])[:_MOST_PAIRS]:
         # Two names of one layer are harmless where forward goes by one of them.
-        parted = t.factory.subject(case.hyperparameters, case.parameter_seed, dtype=case.dtype)
+        parted = ready(t, t.factory.subject(case.hyperparameters, case.parameter_seed, dtype=case.dtype))
         with parted.doing(f"giving {second} weights of its own"):
             _part(parted.module, first, second)
         if all(_named_matters(t, parted, name) for name in (first, second)):

@@ -28,16 +28,20 @@ _OTHER_LENGTHS = (1, 2, 7, 17)
 def in_some_mode(t: Trial) -> None:
     """Put the module into training mode, where gradients are used, in half of the cases.
 
-    It stays in eval mode where training computes something else: dropout, noise, batch statistics.
+    It stays in eval mode where training computes something else (dropout, noise, batch statistics) or keeps something
+    (running statistics, a power iteration).
     """
     if t.pick(0, 2) == 0:
         return
-    expected = t.call()
-    t.subject.module.train()
+    probe = t.build()
+    probe.module.train()
+    buffers = {name: clone(value) for name, value in probe.module.named_buffers()}
     try:
-        t.same_result(t.call(), expected)
+        t.same_result(t.call(subject=probe), t.call())
     except (TargetRaisedError, Violation, Discarded):
-        t.subject.module.eval()
+        return
+    if not t.changed(dict(probe.module.named_buffers()), buffers):
+        t.subject.module.train()
 
 
 def mode_of(t: Trial) -> str:

@@ -129,18 +129,21 @@ def precision(t: Trial) -> None:
     the end. Rewrite what cancels (log1p, expm1, torch.var, logcumsumexp).
     """
     wide = widest(t.contract)
+    if t.case.dtype == wide != "float64":
+        t.discard("no dtype is wider")
+    against = t.subject if t.case.dtype == wide else twin(t, t.subject, wide)
+    inputs, state = in_dtype(t.input, wide), in_dtype(t.state, wide)
+    if wide == "float64":
+        _resolution(t, against, inputs, state)
     if t.case.dtype == wide:
-        resolution(t)
         return
-    against = twin(t, t.subject, wide)
     reference = Sensitivity(
         against.module,
         lambda inputs, state: _tensors(with_gradients(t, against, inputs, state)),
-        in_dtype(t.input, wide),
-        in_dtype(t.state, wide),
+        inputs,
+        state,
         arithmetic=ARITHMETIC[DTYPES[t.case.dtype]],
     )
-    what = f"in {t.case.dtype}, against {wide}"
     rules = rules_of(t)
     try:
         runs = [results_of(t.call()), with_gradients(t, t.subject, t.input, t.state)]
@@ -150,7 +153,7 @@ def precision(t: Trial) -> None:
         raise
     found = [agreement(run, reference, rules) for run in runs]
     for item in found:
-        hold(t, item, what)
+        hold(t, item, f"in {t.case.dtype}, against {wide}")
     if not any(item.judged for item in found):
         t.discard(ILL_CONDITIONED)
 
@@ -163,21 +166,22 @@ def _tensors(results: Results) -> dict[str, Tensor]:
 _FINE, _COARSE = 2.0**-18, 2.0**-6
 
 
-def resolution(t: Trial) -> None:
+def _resolution(t: Trial, subject: Subject, inputs: Tensor, state: Tree) -> None:
     """In float64 a change of the input that float32 would notice is not lost, where a large one is not."""
-    if t.case.dtype != "float64":
-        t.discard("no dtype is wider")
-    base = results_of(t.call())
-    fine, coarse = (results_of(t.call(*_nudged(t, part))) for part in (_FINE, _COARSE))
-    for name, values in base.items():
-        after = fine.get(name), coarse.get(name)
-        if values is None or after[0] is None or after[1] is None:
+    base = results_of(subject.call(inputs, state, lengths=t.lengths))
+    fine, coarse = (
+        results_of(subject.call(_nudged(inputs, part), _nudged(state, part), lengths=t.lengths))
+        for part in (_FINE, _COARSE)
+    )
+    for name, values in _tensors(base).items():
+        after, far = fine.get(name), coarse.get(name)
+        if after is None or far is None or not values.shape == after.shape == far.shape:
             continue
-        moved = (after[1] - values).abs()
+        moved = (far - values).abs()
         scale = largest(values)
         # What moves by a large part of the whole has jumped (a spike, a maximum): it may stand still before it jumps.
         follows = (moved > scale * _COARSE / 16) & (moved < scale / 4)
-        lost = int((follows & (after[0] == values)).sum())
+        lost = int((follows & (after == values)).sum())
         count = int(follows.sum())
         if count >= 4 and 2 * count >= int((values != 0).sum()) and 2 * lost > count:
             t.fail(
@@ -188,17 +192,15 @@ def resolution(t: Trial) -> None:
             )
 
 
-def _nudged(t: Trial, part: float) -> tuple[Tensor, Tree]:
-    """Input and state with every element changed by up to a part of it, in the same direction for every part."""
+def _nudged(tree: Tree, part: float) -> Tree:
+    """Every element changed by up to a part of it, in the same direction for every part."""
     generator = torch.Generator().manual_seed(0)
 
     def nudge(leaf: Tensor) -> Tensor:
-        if not leaf.is_floating_point():
-            return leaf
         direction = 1 - 0.5 * torch.rand(leaf.shape, dtype=torch.float64, generator=generator)
-        return leaf * (1 + part * direction)
+        return leaf * (1 + part * direction) if leaf.is_floating_point() else leaf
 
-    return nudge(t.input), map_tree(nudge, t.state)
+    return map_tree(nudge, tree)
 
 
 # -- RP702 ------------------------------------------------------------------------------------------------------------

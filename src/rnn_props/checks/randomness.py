@@ -18,7 +18,15 @@ from rnn_props.checks.registry import check
 from rnn_props.checks.trial import Advice, Trial, Violation
 from rnn_props.contracts import Contract
 from rnn_props.numerics import difference
-from rnn_props.subjects import Result, Subject, TargetRaisedError, UnusableResultError, clone, state_leaves
+from rnn_props.subjects import (
+    Result,
+    Subject,
+    TargetRaisedError,
+    UnusableResultError,
+    clone,
+    registered_tensors,
+    state_leaves,
+)
 
 #: Calls in training mode. That so many masks of a single element are all the same has a chance of 1 in 2**7.
 _DRAWS = 8
@@ -50,7 +58,7 @@ def has_dropout(contract: Contract) -> str | None:
         fills=("normal",),
         roles={"dropout": (0.5,), "nonlinearity": ("tanh",)},
     ),
-    explained_by=("RP503", "RP504"),
+    explained_by=("RP503", "RP504", "RP911"),
     share=0.3,
     hint="Dropout acts on what a layer hands to the layer above, at each boundary between layers, and nowhere else: "
     "look at the condition on the layer's index, at what is dropped (output or state), at p and at self.training.",
@@ -176,6 +184,7 @@ def _differ(t: Trial, one: Result, two: Result) -> bool:
     "mode.train_eval",
     when=when.all_of(when.lacks("batch_statistics", "batch statistics are part of its contract"), repeatable),
     needs=Needs(lengths=(1, 2, 3, 5, 13), batches=(1, 2, 3), roles={"dropout": (0.0,)}),
+    explained_by=("RP911",),
     share=0.4,
     hint="Search forward for self.training and for functional dropout: its p must be the constructor's argument, and "
     "nothing but dropout and batch statistics may depend on the mode.",
@@ -298,7 +307,7 @@ def _repeats_in_training(t: Trial) -> None:
     for _ in range(2):
         with _Watch(3):  # a constructor may draw from any of them
             subjects.append(t.build())
-    if t.changed(*(subject.parameters_of() for subject in subjects)):
+    if t.changed(*(registered_tensors(subject.module) for subject in subjects)):
         t.discard("two modules that were built under one seed have different parameters")
     results = []
     for subject in subjects:

@@ -172,8 +172,8 @@ def _give_weights(t: Trial, reference: nn.Module, name: str) -> _Weights:
         if not isinstance(value, Tensor) or value.shape != places[place].shape:
             got = tuple(value.shape) if isinstance(value, Tensor) else f"no tensor ({type(value).__name__})"
             raise ContractError(
-                f"'{place}' of the reference {name} has shape {tuple(places[place].shape)}, and what goes in has {got}: "
-                "let reference_weights be a function that brings it into that shape"
+                f"'{place}' of the reference {name} has shape {tuple(places[place].shape)}, and what goes in has "
+                f"{got}: let reference_weights be a function that brings it into that shape"
             )
     with torch.no_grad():
         for place, value in weights.items():

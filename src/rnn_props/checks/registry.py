@@ -16,9 +16,9 @@ from rnn_props.contracts import Contract
 if TYPE_CHECKING:
     from rnn_props.checks.trial import Trial
 
-#: What almost every check rests on: if shapes are wrong, eval mode is random, arguments are overwritten or a reset does
-#: not reset, the rest is one cause.
-BASICS = ("RP101", "RP102", "RP501", "RP207", "RP213")
+#: What almost every check rests on: if shapes are wrong, eval mode is random, arguments are overwritten, a reset does
+#: not reset or memory is not initialised, the rest is one cause.
+BASICS = ("RP101", "RP102", "RP501", "RP207", "RP213", "RP909")
 
 
 @dataclass(frozen=True, slots=True)

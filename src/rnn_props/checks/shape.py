@@ -189,6 +189,7 @@ def empty_batch(t: Trial) -> None:
     "type.dtype",
     needs=Needs(dtypes="each", lengths=(1, 2, 3), batches=(1, 2, 3), rows=("full", "mixed"), packed=True),
     after=("RP101", "RP102"),
+    explained_by=("RP905",),
     hint="Make zeros and buffers like the input or the parameters (x.new_zeros(...), torch.zeros(..., "
     "dtype=x.dtype, device=x.device)): torch.zeros(...) alone is float32.",
 )
@@ -268,6 +269,7 @@ def factory_arguments(t: Trial) -> None:
     when=when.capable("torch_weights", "its parameters are not named as torch.nn's"),
     needs=Needs(lengths=(1,), batches=(1,), states=("none",), fills=("normal",)),
     after=(),
+    explained_by=("RP910",),
     share=0.5,
     hint="torch.nn has weight_ih_l{layer}, weight_hh_l{layer}, bias_ih_l{layer}, bias_hh_l{layer}, with _reverse for "
     "the second direction; deeper layers take num_directions * (proj_size or hidden_size) features.",

@@ -97,7 +97,7 @@ def gradient_flow(t: Trial) -> None:
     when=when.all_of(when.differentiable, when.not_stateful),
     needs=Needs(fills=("normal",), states=("random", "none"), lengths=(1, 2, 3, 5), picks=1),
     after=(*BASICS, "RP601"),
-    explained_by=("RP206", "RP208"),
+    explained_by=("RP206", "RP208", "RP911"),
     share=0.5,
     hint="Something that an earlier call computed is kept on the module with its graph: look for self.hidden = h "
     "without detach(), and for weights or masks that are computed once in grad mode and kept.",

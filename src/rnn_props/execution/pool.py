@@ -99,6 +99,14 @@ class Worker:
             os.kill(self.pid, signal.SIGKILL)
         self.channel.close()
 
+    def cpu_seconds(self) -> float | None:
+        """The processor time that the process has had; None where that can't be read."""
+        try:
+            fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        except OSError:
+            return None
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def cause_of_death(self) -> str:
         """Why a worker whose socket closed by itself ended."""
         status = self._nursery.status_of(self.pid)

@@ -37,6 +37,8 @@ _SOUND = frozenset({"passed", "warned", "not_applicable", "skipped", "expected_f
 #: Seconds that a case may take longer for each second that the few calls of probing took.
 _PATIENCE = 5.0
 _PROGRESS_EVERY = 0.1
+#: On a busy machine a case may take this many times its limit by the clock.
+_STARVED_AT_MOST = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +178,7 @@ class _Slot:
     batch: Batch | None = None
     outcomes: list[Outcome] = field(default_factory=list)
     since: float = 0.0
+    cpu: float | None = None
 
 
 class TargetSession:
@@ -307,6 +310,7 @@ class TargetSession:
         slot.batch = batch
         slot.outcomes = []
         slot.since = time.monotonic()
+        slot.cpu = slot.worker.cpu_seconds()
         slot.worker.send(
             {
                 "op": "run",
@@ -333,10 +337,21 @@ class TargetSession:
                 slot.batch is not None
                 and slot.worker is not None
                 and now - slot.since > slot.batch.time_limit_s + self._patience
+                and not self._starved(slot, now)
             ):
                 seconds = now - slot.since
                 self._retire(slot)
                 self._lost(slot, Outcome("hung", signal="SIGKILL", seconds=seconds))
+
+    def _starved(self, slot: _Slot, now: float) -> bool:
+        """Whether a case is slow only because the machine is busy: it works, and has not had its time yet."""
+        assert slot.batch is not None
+        assert slot.worker is not None
+        limit = slot.batch.time_limit_s + self._patience
+        had = slot.worker.cpu_seconds()
+        if had is None or slot.cpu is None or now - slot.since > _STARVED_AT_MOST * limit:
+            return False
+        return 0.05 * limit < had - slot.cpu < limit
 
     def _read(self, slot: _Slot) -> None:
         worker = slot.worker
@@ -355,6 +370,7 @@ class TargetSession:
             if not found:
                 return
             slot.since = time.monotonic()
+            slot.cpu = worker.cpu_seconds()
             if "done" not in message:
                 slot.outcomes.append(_outcome(message))
                 self._tell(slot)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from rnn_props.numerics.compare import difference, largest
 from rnn_props.numerics.noise import ARITHMETIC, Arithmetic, NoiseAtEveryOperation, perturbed
-from rnn_props.subjects import Tree, leaves
+from rnn_props.subjects import TargetRaisedError, Tree, leaves
 
 #: How many perturbed runs are made.
 RUNS = 4
@@ -117,15 +117,18 @@ class Sensitivity:
         return measured
 
     def _change(self, number: int, every_operation: bool) -> dict[str, float]:
-        """The largest change of each result in one perturbed run."""
+        """The largest change of each result in one perturbed run; infinite where the module refuses that run."""
         reference = self.values
         generator = torch.Generator().manual_seed(2 * (1000 * self._seed + number) + every_operation)
         mode = NoiseAtEveryOperation(self.arithmetic, generator) if every_operation else nullcontext()
         noise = self.arithmetic.unit, generator, self.arithmetic.smallest
         with _parameters_of(self._module, lambda value: perturbed(value, *noise)):
             inputs, state = (perturbed(item, *noise) for item in (self._inputs, self._state))
-            with mode:
-                changed = self._run(inputs, state)
+            try:
+                with mode:
+                    changed = self._run(inputs, state)
+            except TargetRaisedError:
+                return dict.fromkeys(reference, math.inf)
         gaps = {name: difference(changed.get(name), leaf, name) for name, leaf in reference.items()}
         return {name: 0.0 if gap is None else gap.size for name, gap in gaps.items()}
 

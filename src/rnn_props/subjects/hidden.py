@@ -14,8 +14,9 @@ from torch.nn.parameter import is_lazy
 
 #: What torch itself keeps on a module: the registered tensors and modules, and hooks.
 _TORCHS_OWN = frozenset(vars(nn.Module()))
-#: Objects that are looked into at most: a module that holds a data set should not be walked to its end.
-_MOST_OBJECTS = 10_000
+#: Objects, and items of one container, that are looked into at most: a module may hold a data set, or a register of all
+#: instances that there ever were.
+_MOST_OBJECTS, _MOST_ITEMS = 5_000, 100
 
 
 def registered_tensors(module: nn.Module) -> dict[str, Tensor]:
@@ -63,6 +64,8 @@ def _reachable(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 def _inside(path: str, value: Any) -> Iterable[tuple[str, Any]]:
     """What a value holds, each with its path."""
+    if isinstance(value, Mapping | list | tuple | Set) and len(value) > _MOST_ITEMS:
+        return ()
     if isinstance(value, Mapping):
         return [(f"{path}[{key!r}]", item) for key, item in value.items()]
     if isinstance(value, list | tuple | Set):

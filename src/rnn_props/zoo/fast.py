@@ -207,8 +207,8 @@ class CompactGRUCell(nn.Module):
         check.check_features("input", x, self.input_size)
         check.check_like("input", x, self.w_x)
         if h is None:
-            h = x.new_zeros(len(x), self.hidden_size)
-        check.check_shape("h", check.check_tensor("h", h), (len(x), self.hidden_size))
+            h = x.new_zeros(x.size(0), self.hidden_size)
+        check.check_shape("h", check.check_tensor("h", h), (x.size(0), self.hidden_size))
         check.check_like("h", h, self.w_x)
         of_input, of_state = F.linear(x, self.w_x, self.b_x).chunk(3, -1), F.linear(h, self.w_h, self.b_h).chunk(3, -1)
         reset, update = torch.sigmoid(of_input[0] + of_state[0]), torch.sigmoid(of_input[1] + of_state[1])
