@@ -84,6 +84,7 @@ def test_every_field_of_a_case_is_written() -> None:
         hyperparameters={"hidden_size": 2, "kernel": (3, 5)}, seq_len=3, batch=2, batched=False, dtype="float32",
         parameter_seed=7, parameter_scale=4.0, input=Source("values", 3, "strided", (1.0, -0.0)),
         state=Source("zeros"), splits=(1, 2), picks=(0, 11), fault=Fault("state.dtype", 1),
+        lengths=(3, 1), packing="unsorted", story=(("feed", 0, 2), ("fork", 0, 0)),
     )  # fmt: skip
     assert set(case.to_json()) == {item.name for item in fields(Case)}
     assert Case.from_json(json.loads(json.dumps(case.to_json()))) == case
@@ -108,7 +109,7 @@ def test_an_unknown_field_is_named_with_those_that_there_are() -> None:
         Case.from_json({"seq_len": 2, "length": 3})
     assert str(caught.value) == (
         "a case has no field 'length'; its fields are hyperparameters, seq_len, batch, batched, dtype, parameter_seed, "
-        "parameter_scale, input, state, splits, picks, fault"
+        "parameter_scale, input, state, splits, lengths, packing, story, picks, fault"
     )
 
 

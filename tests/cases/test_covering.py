@@ -32,7 +32,7 @@ def _features(case: Case) -> dict[str, Any]:
     """The place of a case in each dimension, read off the case."""
     found: dict[str, Any] = {f"hp:{name}": value for name, value in case.hyperparameters.items()}
     found |= {"T": case.seq_len, "B": case.batch, "batched": case.batched, "dtype": case.dtype}
-    found |= {"fill": case.input.fill, "layout": case.input.layout, "scale": case.parameter_scale}
+    found |= {"fill": case.input.fill, "layout": case.input.layout, "scale": case.parameter_scale, "rows": "full"}
     found["state"] = "none" if case.state is None else "zeros" if case.state.fill == "zeros" else "random"
     if case.state is not None:
         found["state_layout"] = case.state.layout

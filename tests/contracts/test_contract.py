@@ -184,7 +184,7 @@ def test_a_constraint_that_cannot_be_read_is_refused_with_what_can_be(text: str)
 
 
 def test_an_unknown_convention_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"^convention must be 'rnn', 'cell' or 'model' \(got 'sequence'\)$"):
+    with pytest.raises(ValueError, match=r"^convention must be one of rnn, cell, model, lengths, stateful \(got 'sequence'\)$"):
         Contract(convention="sequence")
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rnn_props.numerics.derivatives import STEPS, Slope, contradiction, jumps, slope
 
 UNIT = 2.0**-53
+ROUNDING = 64 * UNIT
 Line = Callable[[float], float]
 
 
@@ -77,12 +78,17 @@ def test_at_a_kink_a_slope_beyond_both_sides_is_contradicted() -> None:
 
 
 def test_a_line_that_jumps_is_told_from_a_steep_one() -> None:
-    assert jumps(lambda x: float(x > 0.37))
-    assert jumps(lambda x: math.sin(x) + 0.01 * math.floor(x / 0.1))
-    assert jumps(lambda x: float(round(8 * x)))
-    assert not jumps(lambda x: math.tanh(1e4 * x))
-    assert not jumps(abs)
-    assert not jumps(lambda x: 1.0)
+    assert jumps(lambda x: float(x > 0.37), ROUNDING)
+    assert jumps(lambda x: math.sin(x) + 0.01 * math.floor(x / 0.1), ROUNDING)
+    assert jumps(lambda x: float(round(8 * x)), ROUNDING)
+    assert not jumps(lambda x: math.tanh(1e4 * x), ROUNDING)
+    assert not jumps(abs, ROUNDING)
+    assert not jumps(lambda x: 1.0, ROUNDING)
+
+
+def test_the_last_digit_of_a_saturated_line_does_not_jump() -> None:
+    assert not jumps(lambda x: math.tanh(20 * x), ROUNDING)
+    assert _contradiction(lambda x: math.tanh(20 * x), 0.0) is not None
 
 
 def test_a_surrogate_gradient_of_a_line_that_jumps_is_not_contradicted() -> None:
@@ -91,4 +97,4 @@ def test_a_surrogate_gradient_of_a_line_that_jumps_is_not_contradicted() -> None
 
 def test_what_is_not_finite_contradicts_nothing() -> None:
     assert _contradiction(lambda x: math.nan, 1.0) is None
-    assert not jumps(lambda x: math.inf if x > 0 else 0.0)
+    assert not jumps(lambda x: math.inf if x > 0 else 0.0, ROUNDING)

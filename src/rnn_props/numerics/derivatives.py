@@ -60,29 +60,30 @@ def contradiction(line: Line, claimed: float, *, unit: float, scale: float, slac
         scale: the size of the terms that a value of the function is a sum of.
         slack: an error that is let pass.
     """
-    found = Slope(claimed, 0.0)
+    found, rounding = Slope(claimed, 0.0), _ROUNDINGS * unit * scale
     for step in STEPS:
-        found = slope(line, step, _ROUNDINGS * unit * scale)
+        found = slope(line, step, rounding)
         if not abs(found.value - claimed) > found.error + slack:
             return None
-    return None if jumps(line) else found
+    return None if jumps(line, rounding) else found
 
 
-def jumps(line: Line) -> bool:
+def jumps(line: Line, rounding: float) -> bool:
     """Whether a line jumps somewhere around 0, as one does that counts spikes or rounds.
 
     What such a module has for gradients (surrogates, straight-through estimators) is not meant to be its derivative.
+    The last digit of a value jumps, too: what rounding explains is none.
     """
     places = [_REACH * (2 * index / _PLACES - 1) for index in range(_PLACES + 1)]
     spans = list(itertools.pairwise([(place, line(place)) for place in places]))
     spans.sort(key=lambda span: -abs(span[1][1] - span[0][1]))
-    return any(_jumps_in(line, *span) for span in spans[:_SUSPECTS])
+    return any(_jumps_in(line, rounding, *span) for span in spans[:_SUSPECTS])
 
 
-def _jumps_in(line: Line, left: tuple[float, float], right: tuple[float, float]) -> bool:
+def _jumps_in(line: Line, rounding: float, left: tuple[float, float], right: tuple[float, float]) -> bool:
     """Whether what a line changes by between two of its points stays about the same as they come together."""
     whole = abs(right[1] - left[1])
-    if not 0 < whole < math.inf:
+    if not rounding < _REMAINS * whole < math.inf:
         return False
     for _ in range(_HALVINGS):
         place = (left[0] + right[0]) / 2

@@ -15,6 +15,12 @@ from rnn_props.zoo.models import LSTMModel
 from rnn_props.zoo.recurrent import Leaves, Steps
 from rnn_props.zoo.registry import bug
 
+
+def packed(steps: Steps) -> bool:
+    """Whether rows end at different steps."""
+    return len({len(step) for step in steps}) > 1
+
+
 # RP502: dropout acts between layers
 
 
@@ -51,8 +57,8 @@ class ForgetsToScaleWhatIsKept(PlainGRU):
 @bug("RP502", "the mask of the first training call is kept for all later ones of its size")
 class KeepsItsFirstMask(PlainLSTM):
     def between_layers(self, steps: Steps, layer: int) -> Steps:
-        if not (self.training and self.dropout > 0):
-            return steps
+        if packed(steps) or not (self.training and self.dropout > 0):
+            return super().between_layers(steps, layer)
         x = torch.stack(steps)
         masks = self.__dict__.setdefault("masks", {})
         if (layer, x.shape) not in masks:
@@ -63,7 +69,7 @@ class KeepsItsFirstMask(PlainLSTM):
 @bug("RP502", "above the first layer the state is dropped from step to step")
 class DropsStateOfUpperLayers(PlainGRU):
     def run_direction(self, steps: Steps, state: Leaves, layer: int, direction: int) -> tuple[Steps, Leaves]:
-        if not (layer and self.training and self.dropout > 0):
+        if packed(steps) or not (layer and self.training and self.dropout > 0):
             return super().run_direction(steps, state, layer, direction)
         outputs: Steps = []
         for x in steps:
@@ -85,7 +91,7 @@ class DropsWithItsOwnProbability(PlainLSTM):
 @bug("RP503", "in training mode the state is set to zero every twelve steps, where it was to be detached")
 class ForgetsEveryTwelveStepsInTraining(PlainGRU):
     def run_direction(self, steps: Steps, state: Leaves, layer: int, direction: int) -> tuple[Steps, Leaves]:
-        if not self.training or len({len(step) for step in steps}) > 1:
+        if packed(steps) or not self.training:
             return super().run_direction(steps, state, layer, direction)
         outputs: Steps = []
         for start in range(0, len(steps), 12):
@@ -119,11 +125,10 @@ class SeedsItsDropout(PlainLSTM):
 @bug("RP504", "the mask is drawn first, and thrown away in eval mode")
 class DrawsMaskInEval(PlainGRU):
     def between_layers(self, steps: Steps, layer: int) -> Steps:
-        x = torch.stack(steps)
-        mask = torch.rand_like(x) >= self.dropout
+        masks = [torch.rand_like(step) >= self.dropout for step in steps]
         if not self.training or self.dropout in (0, 1):
             return super().between_layers(steps, layer)
-        return list((x * mask / (1 - self.dropout)).unbind(0))
+        return [step * mask / (1 - self.dropout) for step, mask in zip(steps, masks, strict=True)]
 
 
 @bug("RP504", "a model seeds numpy's generator for batches of more than two")
