@@ -184,7 +184,8 @@ def test_a_constraint_that_cannot_be_read_is_refused_with_what_can_be(text: str)
 
 
 def test_an_unknown_convention_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"^convention must be one of rnn, cell, model, lengths, stateful \(got 'sequence'\)$"):
+    known = "rnn, cell, model, lengths, stateful"
+    with pytest.raises(ValueError, match=rf"^convention must be one of {known} \(got 'sequence'\)$"):
         Contract(convention="sequence")
 
 

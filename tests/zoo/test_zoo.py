@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import Any
 
 import pytest
 
@@ -54,11 +55,18 @@ def _own(results: tuple[CheckResult, ...]) -> list[CheckResult]:
     return [found for found in results if found.findings and not found.inherited_from_torch]
 
 
-def _by_code() -> list[zoo.Specimen]:
-    return sorted(zoo.BUGS.values(), key=lambda specimen: specimen.code or "")
+def _by_code() -> list[Any]:
+    """Every bug; of each check the first on every push, the others at night (test_comparisons runs more of them)."""
+    found: list[Any] = []
+    seen: set[str | None] = set()
+    for specimen in sorted(zoo.BUGS.values(), key=lambda specimen: specimen.code or ""):
+        marks = [pytest.mark.nightly] if specimen.code in seen else []
+        seen.add(specimen.code)
+        found.append(pytest.param(specimen, marks=marks, id=f"{specimen.code}-{specimen.name}"))
+    return found
 
 
-@pytest.mark.parametrize("specimen", _by_code(), ids=lambda specimen: f"{specimen.code}-{specimen.name}")
+@pytest.mark.parametrize("specimen", _by_code())
 def test_each_bug_is_caught_with_its_code(specimen: zoo.Specimen, runners: _Runners, zoo_table: list[str]) -> None:
     assert specimen.code is not None
     started = time.monotonic()
