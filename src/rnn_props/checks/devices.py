@@ -6,7 +6,7 @@ import re
 
 from rnn_props.cases import Needs
 from rnn_props.checks.registry import check
-from rnn_props.checks.trial import Trial
+from rnn_props.checks.trial import Trial, Violation
 from rnn_props.contracts import Contract
 from rnn_props.subjects import TargetRaisedError, leaves, map_tree, map_with_rules
 
@@ -51,6 +51,7 @@ def on_meta(t: Trial) -> None:
         result = t.call(t.input.to("meta"), map_tree(lambda leaf: leaf.to("meta"), t.state), subject=subject)
     except TargetRaisedError as raised:
         if _mixes_devices(raised.error):
+            raise Violation(f"on the meta device, {raised}", kind="raised", where=raised.where) from None
             raise
         t.discard(f"it needs values: on the meta device, {raised}")
     for name, leaf in leaves({"output": result.output, "state": result.state}):

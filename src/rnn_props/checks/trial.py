@@ -33,15 +33,19 @@ from rnn_props.subjects import (
 class Violation(Exception):  # noqa: N818 - the vocabulary's word
     """The property does not hold.
 
-    `expected` and `actual` are texts, empty where the message has both; `kind` is as in a finding.
+    `expected` and `actual` are texts, empty where the message has both; `kind` is as in a finding, and `where` the
+    user's own line, if one is known.
     """
 
-    def __init__(self, message: str, *, expected: str = "", actual: str = "", kind: str = "violated") -> None:
+    def __init__(
+        self, message: str, *, expected: str = "", actual: str = "", kind: str = "violated", where: str = ""
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.expected = expected
         self.actual = actual
         self.kind = kind
+        self.where = where
 
 
 class Advice(Violation):

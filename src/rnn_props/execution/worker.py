@@ -99,6 +99,7 @@ def _outcome(check: Check, trial: Trial) -> dict[str, Any]:
             "message": violation.message,
             "expected": violation.expected,
             "actual": violation.actual,
+            "where": violation.where,
         }
     except Discarded as reason:
         return {"kind": "discarded", "message": str(reason)}
