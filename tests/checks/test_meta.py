@@ -38,7 +38,7 @@ def test_correct_modules_pass(name: str) -> None:
 @pytest.mark.parametrize("specimen", BUGS, ids=lambda specimen: specimen.name)
 def test_each_bug_is_found_by_the_two_devices_that_meet(specimen: zoo.Specimen) -> None:
     found = finding("RP807", specimen.target, profile="default")
-    assert found.startswith("raised: calling it in float64 raised RuntimeError: Tensor on device ")
+    assert found.startswith("on the meta device, calling it in float64 raised RuntimeError: Tensor on device ")
 
 
 class _Model(nn.Module):
