@@ -52,7 +52,6 @@ def on_meta(t: Trial) -> None:
     except TargetRaisedError as raised:
         if _mixes_devices(raised.error):
             raise Violation(f"on the meta device, {raised}", kind="raised", where=raised.where) from None
-            raise
         t.discard(f"it needs values: on the meta device, {raised}")
     for name, leaf in leaves({"output": result.output, "state": result.state}):
         if leaf.device.type != "meta":

@@ -151,8 +151,8 @@ class _Story:
         stream = self._of(one)
         fork = replace(stream, fed=list(stream.fed))
         if stream.subject is not None:
-            fork.subject = copy.copy(stream.subject)
-            fork.subject.module = copy.deepcopy(stream.subject.module)
+            with stream.subject.doing("copying it") as module:
+                fork.subject = stream.subject.with_module(copy.deepcopy(module))
         self._add(fork)
         letter = "m" if self.stateful else "s"
         what = f"copy.deepcopy(m{stream.name})" if self.stateful else f"s{stream.name}"
@@ -191,11 +191,11 @@ class _Story:
         if self.stateful or self.t.contract.capabilities.batch_statistics:
             return
         self._write("module.train(); module(other); module.eval()")
-        self.subject.module.train()
-        try:
-            self.subject.call(self._inputs(2, 2), self._some_state(2))
-        finally:
-            self.subject.module.eval()
+        with self.subject.doing("switching it to training mode") as module:
+            module.train()
+        self.subject.call(self._inputs(2, 2), self._some_state(2))
+        with self.subject.doing("switching it to eval mode") as module:
+            module.eval()
 
     def _some_state(self, rows: int) -> Tree:
         return None if self.t.contract.capabilities.optional_state else self.t.other_state(0, B=rows)
@@ -204,22 +204,25 @@ class _Story:
         if self.stateful:
             return
         self._write("module = load(save(module))")
-        saved = copy.deepcopy(self.subject.module.state_dict())
+        with self.subject.doing("taking its state_dict") as module:
+            saved = copy.deepcopy(module.state_dict())
         fresh = self.t.factory.subject(
             self.t.case.hyperparameters, self.t.case.parameter_seed + 1, dtype=self.t.case.dtype
         )
-        fresh.module.load_state_dict(saved)
+        with fresh.doing("loading its state_dict") as module:
+            module.load_state_dict(saved)
         self.subject = fresh
 
     def move(self, one: int, two: int) -> None:
         if self.stateful:
             return
         self._write(f"module.to({self.low}); module(other); module.to({self.t.case.dtype})")
-        self.subject.module.to(DTYPES[self.low])
-        state = self._some_state(2)
-        if state is None:
+        with self.subject.doing(f"moving it to {self.low}") as module:
+            module.to(DTYPES[self.low])
+        if self.t.contract.capabilities.optional_state:
             self.subject.call(self._inputs(2, 2, self.low))
-        self.subject.module.to(DTYPES[self.t.case.dtype])
+        with self.subject.doing(f"moving it to {self.t.case.dtype}") as module:
+            module.to(DTYPES[self.t.case.dtype])
 
     def reject(self, one: int, two: int) -> None:
         """A call with one feature too many; where it is accepted, another check says so."""
