@@ -15,7 +15,7 @@ from torch import Tensor
 from rnn_props.cases import Needs
 from rnn_props.checks import when
 from rnn_props.checks.devices import needs_no_values
-from rnn_props.checks.life import kept, repeatable
+from rnn_props.checks.life import repeatable
 from rnn_props.checks.registry import check
 from rnn_props.checks.trial import Advice, Trial
 from rnn_props.contracts import ShapeRule
@@ -61,7 +61,7 @@ def compiles(t: Trial) -> None:
         # Sizes of the first call are constants, of the second call variables; the third finds the variables compiled.
         for more in range(3):
             inputs, state = _grown(t, grown, more)
-            expected = kept(t.call(inputs, state, subject=subject))
+            expected = t.call(inputs, state, subject=subject).kept()
             try:
                 result = t.call(inputs, state, subject=compiled)
             except TargetRaisedError as raised:
@@ -147,7 +147,7 @@ def exports(t: Trial) -> None:
 
 def _exported_agrees(t: Trial) -> None:
     subject = t.build()
-    expected = kept(t.call())
+    expected = t.call().kept()
     if t.pick(0, 2):  # what is kept from earlier calls may be recorded, and what is recorded may be kept
         sizes: dict[str, Any] = {"B": t.sizes["B"] + 2, "T": t.sizes["T"] - 1}
         t.call(t.other_input(31, **sizes), None if t.state is None else t.other_state(41, **sizes), subject=subject)

@@ -19,7 +19,7 @@ from rnn_props.cases import Needs
 from rnn_props.checks.registry import check
 from rnn_props.checks.trial import Advice, Trial, Violation
 from rnn_props.contracts import Contract
-from rnn_props.subjects import Result, Subject, TargetRaisedError, clone, hidden_tensors, leaves, registered_tensors
+from rnn_props.subjects import Result, Subject, TargetRaisedError, hidden_tensors, leaves, registered_tensors
 
 
 def repeatable(contract: Contract) -> str | None:
@@ -27,11 +27,6 @@ def repeatable(contract: Contract) -> str | None:
     if contract.capabilities.stateful and not contract.reset:
         return "it keeps its state between calls, and has no method that resets it"
     return None
-
-
-def kept(result: Result) -> Result:
-    """A result that no later call can change."""
-    return Result(clone(result.output), clone(result.state))
 
 
 def fresh(t: Trial, step: int = 0) -> Subject:
@@ -114,7 +109,7 @@ def state_dict(t: Trial) -> None:
         persistent = module.state_dict()
     stir({name: tensor for name, tensor in registered_tensors(source.module).items() if name in persistent}, 17)
     use_in_training(t, source)
-    expected = kept(t.call())
+    expected = t.call().kept()
     with source.doing("saving its state_dict") as module:
         buffer = saved(module.state_dict())
     other = t.factory.subject(t.case.hyperparameters, t.case.parameter_seed + 1, dtype=t.case.dtype)
@@ -166,7 +161,7 @@ def copies(t: Trial) -> None:
     Fix: Keep plain data and modules on `self`, and look everything up through `self` at each call. What is kept for
     inspection is kept as `tensor.detach()`.
     """
-    before = kept(t.call())
+    before = t.call().kept()
     t.call(grad=True)
     try:
         with t.subject.doing("deep-copying it after a call with gradients") as module:
@@ -341,8 +336,8 @@ def weights_live(t: Trial) -> None:
         t.discard("it has no parameters")
     with other.doing("saving its state_dict") as module:
         second_state = copy.deepcopy(module.state_dict())
-    of_second = kept(t.call(subject=other, grad=grad))
-    of_first = kept(t.call(grad=grad))
+    of_second = t.call(subject=other, grad=grad).kept()
+    of_first = t.call(grad=grad).kept()
     write(t.subject.module, second)
     t.same_result(t.call(grad=grad), of_second, "after weights were written in place")
     _replace_data(t.subject.module, first)
@@ -360,7 +355,7 @@ def weights_live(t: Trial) -> None:
     t.same_result(t.call(grad=grad), loaded, "after weights were loaded with load_state_dict")
     # What a constructor put into a buffer was written above, too; here it is left behind.
     stir(dict(t.subject.module.named_parameters()), 20)
-    recorded = kept(t.call(grad=True))
+    recorded = t.call(grad=True).kept()
     t.same_result(
         t.call(), recorded, "after parameters alone were written in place, without gradients against with them"
     )

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from rnn_props.cases import Needs
 from rnn_props.checks import when
-from rnn_props.checks.life import fresh, kept
+from rnn_props.checks.life import fresh
 from rnn_props.checks.registry import BASICS, check
 from rnn_props.checks.trial import Trial
 from rnn_props.subjects import Result, Stopwatch, Subject, TargetRaisedError, Tree
@@ -53,7 +53,7 @@ def threads(t: Trial) -> None:
     built completely before it is put in its place.
     """
     lines = _Lines()
-    first = kept(t.call(guard=lambda: lines))
+    first = t.call(guard=lambda: lines).kept()
     if lines.seen == 0:
         t.discard("it runs no Python code that could be interrupted")
     unused = fresh(t)
@@ -61,7 +61,7 @@ def threads(t: Trial) -> None:
         # The first round meets a module that has not been called; each second one brings another batch size.
         sizes = {"B": t.sizes["B"] + 1} if number % 2 and t.case.batched else {}
         other = t.other_input(31, **sizes), None if t.state is None else t.other_state(32, "normal", **sizes)
-        second = kept(t.call(*other))
+        second = t.call(*other).kept()
         share = (t.pick(0, 12) * 12 + t.pick(1, 12) + 144 * number / _ROUNDS) % 144 / 144
         line = 1 + int(share * lines.seen)
         overtaken, overtaking = _at_once(t, unused, other, line)
@@ -79,7 +79,7 @@ def _at_once(t: Trial, subject: Subject, other: tuple[Tensor, Tree], line: int) 
     def overtake() -> None:
         torch.set_num_threads(count)
         try:
-            outcome.append(kept(twin.call(*other)))
+            outcome.append(twin.call(*other).kept())
         except Exception as error:
             outcome.append(error)
 
@@ -90,7 +90,7 @@ def _at_once(t: Trial, subject: Subject, other: tuple[Tensor, Tree], line: int) 
         thread.join(_PATIENCE)
 
     try:
-        result = kept(t.call(subject=subject, guard=lambda: _Lines(line, interrupt)))
+        result = t.call(subject=subject, guard=lambda: _Lines(line, interrupt)).kept()
     except TargetRaisedError as raised:
         raise TargetRaisedError(raised.error, "overtaken by a call in another thread, it") from raised.error
     finally:

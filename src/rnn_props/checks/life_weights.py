@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from rnn_props.cases import Needs
 from rnn_props.checks import when
-from rnn_props.checks.life import fresh, kept, ready, repeatable, stir, write
+from rnn_props.checks.life import fresh, ready, repeatable, stir, write
 from rnn_props.checks.registry import check
 from rnn_props.checks.trial import Advice, Trial
 from rnn_props.numerics import difference
@@ -50,7 +50,7 @@ def registered(t: Trial) -> None:
     hidden = hidden_tensors(t.subject.module)
     if not hidden:
         return
-    before = kept(t.call())
+    before = t.call().kept()
     used = _that_matter(t, hidden, before)
     if not used:
         return
@@ -261,7 +261,7 @@ def _part(module: nn.Module, first: str, second: str) -> None:
 
 
 def _named_matters(t: Trial, subject: Subject, name: str) -> bool:
-    before = kept(t.call(subject=subject))
+    before = t.call(subject=subject).kept()
     tensor = subject.module.get_parameter(name)
     values = tensor.detach().clone()
     stir({name: tensor}, 22)
@@ -298,7 +298,7 @@ def forward_keeps_weights(t: Trial) -> None:
     Fix: Compute the changed weights into a local variable and use that. Batch statistics that are meant are declared in
     the contract: `Capabilities(batch_statistics=True)`.
     """
-    before = kept(t.call())
+    before = t.call().kept()
     objects = dict(t.subject.module.named_parameters())
     values = {name: tensor.detach().clone() for name, tensor in registered_tensors(t.subject.module).items()}
     t.call(grad=True)
@@ -320,7 +320,7 @@ def _training_keeps_weights(t: Trial, objects: Mapping[str, Tensor], values: Map
     with t.subject.doing("switching it to training mode") as module:
         module.train()
     try:
-        first = kept(t.call(grad=True))
+        first = t.call(grad=True).kept()
         _parameters_kept(t, objects, values, "training")
         changed = _changed_buffers(t, values)
         if changed and not t.contract.capabilities.batch_statistics:

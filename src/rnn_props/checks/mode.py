@@ -10,7 +10,7 @@ from rnn_props.cases import Needs
 from rnn_props.checks.registry import check
 from rnn_props.checks.trial import Trial
 from rnn_props.numerics import difference
-from rnn_props.subjects import Result, TargetRaisedError, clone
+from rnn_props.subjects import TargetRaisedError, clone
 
 
 @check(
@@ -104,7 +104,7 @@ def no_grad(t: Trial) -> None:
     only where a test compares it with the plain one over all hyperparameters.
     """
     recorded = t.call(grad=True)
-    expected = Result(clone(recorded.output), clone(recorded.state))
+    expected = recorded.kept()
     t.same_result(t.call(grad=False), expected, "under no_grad")
     inference = t.call(guard=torch.inference_mode)
-    t.same_result(Result(clone(inference.output), clone(inference.state)), expected, "under inference_mode")
+    t.same_result(inference.kept(), expected, "under inference_mode")

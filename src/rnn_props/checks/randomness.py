@@ -13,7 +13,7 @@ import torch
 
 from rnn_props.cases import Needs
 from rnn_props.checks import when
-from rnn_props.checks.life import kept, repeatable
+from rnn_props.checks.life import repeatable
 from rnn_props.checks.registry import check
 from rnn_props.checks.trial import Advice, Trial, Violation
 from rnn_props.contracts import Contract
@@ -88,20 +88,20 @@ def dropout(t: Trial) -> None:
 
 
 def _changes_nothing(t: Trial) -> None:
-    evaluated = kept(t.call())
+    evaluated = t.call().kept()
     with training(t.subject):
-        trained = [kept(t.call(seed=seed)) for seed in (1, 2)]
+        trained = [t.call(seed=seed).kept() for seed in (1, 2)]
     for result in trained:
         t.same_result(result, evaluated, "one layer with dropout 0.5, training mode against eval mode")
 
 
 def _acts_between_layers(t: Trial) -> None:
-    evaluated, lowest = kept(t.call()), slice(t.sizes["D"])
+    evaluated, lowest = t.call().kept(), slice(t.sizes["D"])
     small = t.other_input(24, T=1, B=1), t.other_state(25, T=1, B=1)  # masks of a few elements: one keeps them all
-    evaluated_small = kept(t.call(*small))
+    evaluated_small = t.call(*small).kept()
     with training(t.subject):
-        trained = [kept(t.call(seed=seed)) for seed in range(_DRAWS)]
-        trained_small = [kept(t.call(*small, seed=seed)) for seed in range(_DRAWS, 2 * _DRAWS)]
+        trained = [t.call(seed=seed).kept() for seed in range(_DRAWS)]
+        trained_small = [t.call(*small, seed=seed).kept() for seed in range(_DRAWS, 2 * _DRAWS)]
     for result in trained:
         _nothing_dropped(t, result, evaluated)
         for (name, leaf), (_, before) in zip(state_leaves(result.state), state_leaves(evaluated.state), strict=True):
@@ -131,12 +131,12 @@ def _nothing_dropped(t: Trial, trained: Result, evaluated: Result) -> None:
 def _silences(t: Trial) -> None:
     """With dropout 1 the top layer is fed zeros: all that is below it has no effect on it."""
     with training(t.build(**{t.contract.roles["dropout"]: 1.0})) as subject:
-        silent = kept(t.call(subject=subject))
+        silent = t.call(subject=subject).kept()
         inputs, state, top = t.other_input(21), t.other_state(22), slice(-t.sizes["D"], None)
         for (_, other), (_, own) in zip(state_leaves(state), state_leaves(t.state), strict=True):
             other[top] = own[top]
-        again = kept(t.call(inputs, state, subject=subject))
-        moved = kept(t.call(state=t.other_state(23), subject=subject))
+        again = t.call(inputs, state, subject=subject).kept()
+        moved = t.call(state=t.other_state(23), subject=subject).kept()
     what = "dropout 1, after a change of the input and of the states of the layers below"
     t.same(again.output, silent.output, f"{what}: output", t.rules.output)
     for (name, leaf), (_, before) in zip(state_leaves(again.state), state_leaves(silent.state), strict=True):
@@ -159,7 +159,7 @@ def _has_an_effect(t: Trial) -> None:
         t.discard("its results do not depend on its input")
     try:
         with training(t.subject):
-            trained = [kept(t.call(inputs, state, seed=seed)) for seed in range(_DRAWS)]
+            trained = [t.call(inputs, state, seed=seed).kept() for seed in range(_DRAWS)]
     except (TargetRaisedError, UnusableResultError):
         t.discard("in training mode it refuses a call, or returns something else")
     if not any(_differ(t, result, trained[0]) for result in trained):
@@ -204,11 +204,11 @@ def train_eval(t: Trial) -> None:
     contract: `Capabilities(batch_statistics=True)`.
     """
     strict = t.contract.capabilities.torch_contract
-    evaluated = kept(t.call())
+    evaluated = t.call().kept()
     buffers = clone(dict(t.subject.module.named_buffers()))
     try:
         with training(t.subject):
-            trained = [kept(t.call(seed=seed)) for seed in range(4)]
+            trained = [t.call(seed=seed).kept() for seed in range(4)]
     except (TargetRaisedError, UnusableResultError):
         if strict:
             raise
@@ -265,7 +265,7 @@ class _Watch:
 
 def _watched(t: Trial, seed: int, subject: Subject | None = None) -> tuple[Result, _Watch]:
     watch = _Watch(seed)
-    return kept(t.call(subject=subject, seed=seed, guard=lambda: watch)), watch
+    return t.call(subject=subject, seed=seed, guard=lambda: watch).kept(), watch
 
 
 @check(

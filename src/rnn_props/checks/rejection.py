@@ -14,7 +14,7 @@ from rnn_props.checks import when
 from rnn_props.checks.registry import BASICS, check
 from rnn_props.checks.trial import ACCIDENTAL, Advice, Trial, Violation
 from rnn_props.numerics import difference
-from rnn_props.subjects import Result, TargetRaisedError, clone
+from rnn_props.subjects import TargetRaisedError, clone
 
 _AFTER = ("RP101", "RP102")
 #: Dense and packed input, where packed input is taken.
@@ -160,7 +160,7 @@ def reject_clean(t: Trial) -> None:
     states = [t.state]
     if t.carries_state and t.contract.capabilities.optional_state and t.state is not None:
         states = [t.state, None] if t.pick(0, 2) else [None, t.state]
-    before = [_kept(t.call(state=state)) for state in states]
+    before = [t.call(state=state).kept() for state in states]
     given = [clone(t.faulty.input), clone(t.faulty.state)]
     outcome = t.attempt(t.subject)
     if outcome.kind == "accepted":
@@ -171,10 +171,6 @@ def reject_clean(t: Trial) -> None:
             t.fail(f"the rejected call changed the caller's {gap.message}", expected=gap.expected, actual=gap.actual)
     for state, expected in zip(states, before, strict=True):
         t.same_result(t.call(state=state), expected, "the valid call after the rejected one")
-
-
-def _kept(result: Result) -> Result:
-    return Result(clone(result.output), clone(result.state))
 
 
 @check(
@@ -290,7 +286,7 @@ def reject_weights(t: Trial) -> None:
     Fix: Leave the copying to `nn.Module.load_state_dict`, which raises with a list of all sizes that do not fit.
     Resizing that is meant belongs in a function of its own, which the caller calls by name.
     """
-    before = _kept(t.call())
+    before = t.call().kept()
     with t.subject.doing("taking its state_dict") as module:
         own = copy.deepcopy(module.state_dict())
     shapes = {name: tuple(value.shape) for name, value in t.subject.parameters_of().items()}

@@ -6,7 +6,6 @@ import contextlib
 import itertools
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +14,7 @@ from rnn_props.cases import Case, Needs
 from rnn_props.checks import when
 from rnn_props.checks.registry import BASICS, check
 from rnn_props.checks.trial import Trial
-from rnn_props.contracts import Contract, Domain, ShapeRule
+from rnn_props.contracts import Contract, Domain
 from rnn_props.numerics import difference
 from rnn_props.subjects import Result, TargetRaisedError, clone, join, state_leaves
 
@@ -248,28 +247,13 @@ def used(t: Trial) -> None:
     base = t.call()
     row = t.pick(0, t.sizes["B"])
     for index, (name, leaf) in enumerate(state_leaves(t.state)):
-        layered = _leaf_rule(t, index).dimensions[0].text in ("L*D", "L")
+        layered = t.leaf_rules[index].dimensions[0].text in ("L*D", "L")
         for layer in range(leaf.shape[0]) if layered else (None,):
             _used_leaf(t, base, index, name, layer, row)
 
 
-def _leaf_rule(t: Trial, index: int) -> ShapeRule:
-    rules = t.rules.state
-    found = rules if isinstance(rules, ShapeRule) else list(_flat(rules))[index]
-    assert isinstance(found, ShapeRule)
-    return found
-
-
-def _flat(rules: Any) -> Iterator[ShapeRule]:
-    if isinstance(rules, ShapeRule):
-        yield rules
-    else:
-        for item in rules.values() if isinstance(rules, dict) else rules:
-            yield from _flat(item)
-
-
 def _used_leaf(t: Trial, base: Result, index: int, name: str, layer: int | None, row: int) -> None:
-    rule = _leaf_rule(t, index)
+    rule = t.leaf_rules[index]
     axis = rule.axis("B")
     place = name + ("" if layer is None else f"[layer and direction {layer}]") + f", batch row {row}"
     others = [other for other in range(t.sizes["B"]) if other != row]
@@ -334,7 +318,7 @@ def no_memory(t: Trial) -> None:
     module keeps its state on purpose, its contract has to say so (`stateful`), and it needs a reset method.
     """
     first = t.call()
-    first = Result(clone(first.output), clone(first.state))
+    first = first.kept()
     steps = {} if t.contract.convention == "cell" else {"T": t.sizes["T"] + 1}
     batch = t.sizes["B"]
     for other in (batch + 1, max(batch - 1, 1), batch):
@@ -412,7 +396,7 @@ def round_trip(t: Trial) -> None:
     kept = clone(state)
     following = t.other_input(11)
     once = t.call(following, state)
-    once = Result(clone(once.output), clone(once.state))
+    once = once.kept()
     t.same(state, kept, "after it was passed on: returned state", t.rules.state)
     t.same_result(t.call(following, state), once, "the returned state passed on a second time")
     t.same_result(t.call(following, kept), once, "a copy of the returned state passed on")
@@ -445,6 +429,6 @@ def batch_slice(t: Trial) -> None:
     start = t.pick(0, size)
     rows = sorted({(start + offset) % size for offset in range(1 + t.pick(1, size - 1))})
     some = t.call(t.rows_of_input(following, rows), t.rows_of_state(state, rows))
-    some = Result(clone(some.output), clone(some.state))
+    some = some.kept()
     everything = t.call(following, state)
     t.same_result(some, t.rows_of(everything, rows), f"batch rows {rows} alone")

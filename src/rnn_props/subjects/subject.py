@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from rnn_props.contracts import CallRules, Contract, ShapeRule
 from rnn_props.subjects.hygiene import GlobalState, kept_clean
-from rnn_props.subjects.trees import Tree
+from rnn_props.subjects.trees import Tree, clone
 
 DTYPES: Mapping[str, torch.dtype] = {
     name: getattr(torch, name)
@@ -48,6 +48,10 @@ class Result:
 
     output: Any
     state: Tree
+
+    def kept(self) -> Result:
+        """A copy that no later call can change."""
+        return Result(clone(self.output), clone(self.state))
 
 
 @dataclass(slots=True)
