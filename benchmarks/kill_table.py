@@ -5,16 +5,20 @@ python benchmarks/kill_table.py --profile quick    the same at another profile
 python benchmarks/kill_table.py --write            also writes the table into docs/kill-table.md
 python benchmarks/kill_table.py RP2 Streaming      bugs whose code or name begins so
 
-The examples needed are those of the expected check up to its first violation, shrinking not counted. Exit status 1 if
-a bug is not caught with its code among the first two that are shown.
+The examples needed are those of the expected check up to its first violation, shrinking not counted. Beside them stand
+those that the same check needs where all of its cases are drawn at random, without the table of covering pairs; as many
+cases, the same seed. Exit status 1 if a bug is not caught with its code among the first two that are shown.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +26,7 @@ import torch
 
 from rnn_props import __version__, zoo
 from rnn_props.api import Options, resolve
+from rnn_props.execution import jobs
 from rnn_props.execution.events import ignore
 from rnn_props.execution.outcomes import TargetResult
 from rnn_props.execution.runner import Runner
@@ -37,11 +42,13 @@ class Kill:
     Attributes:
         fired: codes of the checks that are charged to it, the most telling first.
         examples: of the expected check up to its violation.
+        drawn: the same without covering pairs; None where random cases do not show the bug at all.
     """
 
     specimen: zoo.Specimen
     fired: tuple[str, ...]
     examples: int
+    drawn: int | None
     blocked: int
     seconds: float
 
@@ -56,6 +63,29 @@ def fired(result: TargetResult) -> tuple[str, ...]:
     return tuple(found.code for found in sorted(charged, key=lambda found: found.status != "failed"))
 
 
+@contextmanager
+def without_pairs() -> Iterator[None]:
+    """All cases are drawn: a space without a table gets as many drawn cases more."""
+    table, jobs.covering_cases = jobs.covering_cases, lambda space, seed, limit: []
+    try:
+        yield
+    finally:
+        jobs.covering_cases = table
+
+
+def drawn(runner: Runner, specimen: zoo.Specimen) -> int | None:
+    """The random examples that the expected check needs, or None where none of them shows the bug."""
+    assert specimen.code is not None
+    session = runner.open(f"rnn_props.zoo:{specimen.name}")
+    try:
+        with without_pairs():
+            session.run([specimen.code])
+        found = session.results[specimen.code]
+        return found.examples if found.findings else None
+    finally:
+        session.close()
+
+
 def kill(runner: Runner, specimen: zoo.Specimen) -> Kill:
     started = time.monotonic()
     result = runner.run_target(f"rnn_props.zoo:{specimen.name}")
@@ -64,29 +94,42 @@ def kill(runner: Runner, specimen: zoo.Specimen) -> Kill:
         raise SystemExit(f"{specimen.name} can't be used: {result.message}")
     expected = next((found for found in result.results if found.code == specimen.code), None)
     blocked = sum(found.status == "blocked" for found in result.results)
-    return Kill(specimen, fired(result), 0 if expected is None else expected.examples, blocked, seconds)
+    examples = 0 if expected is None else expected.examples
+    return Kill(specimen, fired(result), examples, drawn(runner, specimen), blocked, seconds)
 
 
 def rows(kills: list[Kill]) -> list[str]:
-    lines = ["| bug | expected | fired | examples | blocked | seconds |", "|---|---|---|---:|---:|---:|"]
+    lines = ["| bug | expected | fired | examples | drawn | blocked | seconds |", "|---|---|---|---:|---:|---:|---:|"]
     for item in kills:
         mark = "" if item.caught else " **missed**"
+        random = "none" if item.drawn is None else item.drawn
         lines.append(
             f"| `{item.specimen.name}`: {item.specimen.summary} | {item.specimen.code} | {', '.join(item.fired)}{mark} "
-            f"| {item.examples} | {item.blocked} | {item.seconds:.1f} |"
+            f"| {item.examples} | {random} | {item.blocked} | {item.seconds:.1f} |"
         )
     return lines
+
+
+def tenth(values: list[float] | list[int]) -> float:
+    """The number that nine in ten of the values do not exceed."""
+    return sorted(values)[math.ceil(0.9 * len(values)) - 1]
 
 
 def summary(kills: list[Kill], profile: str) -> list[str]:
     alone = sum(item.fired == (item.specimen.code,) for item in kills)
     first = sum(item.fired[:1] == (item.specimen.code,) for item in kills)
     caught = sum(item.caught for item in kills)
+    never = sum(item.drawn is None for item in kills)
+    needed = [math.inf if item.drawn is None else item.drawn for item in kills]
+    examples = [item.examples for item in kills]
     return [
         f"rnn-props {__version__}, torch {torch.__version__}, profile {profile}: {caught} of {len(kills)} bugs caught "
         f"with their code among the first two, {first} with it first, {alone} with it alone; "
-        f"median of {statistics.median(item.examples for item in kills):g} examples and "
-        f"{statistics.median(item.seconds for item in kills):.1f} s for a run with every check.",
+        f"a median of {statistics.median(item.seconds for item in kills):.1f} s for a run with every check.",
+        "",
+        f"Examples of the expected check up to its first failure: median {statistics.median(examples):g}, nine in ten "
+        f"within {tenth(examples):g}. With random cases alone: median {statistics.median(needed):g}, nine in ten "
+        f"within {tenth(needed):g}; {never} of {len(kills)} bugs are not shown by them at all.",
     ]
 
 
@@ -96,8 +139,8 @@ HEAD = """\
 <!-- Written by benchmarks/kill_table.py --write: run it again after a change to checks or zoo. -->
 
 Every bug of `rnn_props.zoo` under every check: the check that has to catch it, the checks that fired (the most telling
-first), the examples that the expected check needed, how many checks were blocked as consequences, and the time of the
-whole run with its shrinking.
+first), the examples that the expected check needed, those that it needs where all are drawn at random, how many checks
+were blocked as consequences, and the time of the whole run with its shrinking.
 
 """
 
@@ -123,7 +166,7 @@ def main() -> int:
             item = kills[-1]
             word = "ok    " if item.caught else "MISSED"
             codes = " ".join(item.fired)
-            cost = f"{item.examples:4} examples  {item.seconds:5.1f} s"
+            cost = f"{item.examples:4} examples, drawn {item.drawn or '-':>4}  {item.seconds:5.1f} s"
             print(f"{specimen.code} {specimen.name:34} {word} {codes:30} {cost}", flush=True)
     lines = summary(kills, options.profile)
     print("\n".join(lines))

@@ -267,7 +267,8 @@ def doctor() -> list[tuple[str, str, bool]]:
         nursery = pool.open_target("torch.nn:LSTM", 60)
         first = time.monotonic() - started
         before = time.monotonic()
-        channel, _ = nursery.fork(b"W")
+        channel, number = nursery.fork(b"W")
+        nursery.pid_of(number)
         channel.close()
         again = time.monotonic() - before
     except (WorkersUnavailableError, TargetUnusableError, OSError) as error:

@@ -140,21 +140,22 @@ def draw_cases(contract: Contract, needs: Needs, *, seed: int, count: int) -> li
     if count == 0 or Space.of(contract, needs).empty_dimension is not None:
         return []
     drawn: dict[str, Case] = {}
+    bundle = min(count, _BUNDLE)
 
     # The parent profile is named, since Hypothesis turns on other defaults by itself where CI is set.
     @with_seed(seed)
     @settings(
         settings.get_profile("default"),
-        max_examples=count // _BUNDLE + 2,
+        max_examples=count // bundle + 2,
         phases=(Phase.generate,),
         database=None,
         derandomize=False,
         deadline=None,
         suppress_health_check=list(HealthCheck),
     )
-    @given(st.lists(cases(contract, needs), min_size=_BUNDLE, max_size=_BUNDLE))
-    def collect(bundle: list[Case]) -> None:
-        drawn.update((case.case_id, case) for case in bundle)
+    @given(st.lists(cases(contract, needs), min_size=bundle, max_size=bundle))
+    def collect(some: list[Case]) -> None:
+        drawn.update((case.case_id, case) for case in some)
 
     collect()
     return list(drawn.values())[:count]

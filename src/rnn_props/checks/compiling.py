@@ -34,8 +34,9 @@ _SHALLOW = {"num_layers": (1, 2)}
     when=when.all_of(when.capable("compile", "its contract does not promise torch.compile"), repeatable),
     needs=Needs(**_SMALL, states=("none", "random"), roles=_SHALLOW, picks=2),
     explained_by=("RP206", "RP506"),
-    share=0.02,
+    share=0.03,
     patience=6,
+    compiler=True,
     hint="Look for torch.compiler.is_compiling() and what it chooses, for functions marked assume_constant_result or "
     "allow_in_graph, and for values that Python remembers from an earlier call.",
 )
@@ -120,8 +121,9 @@ def _grown(t: Trial, letter: str, more: int) -> tuple[Any, Tree]:
     ),
     needs=Needs(**_SMALL, states=("none", "random"), roles=_SHALLOW, picks=1),
     explained_by=("RP206", "RP907"),
-    share=0.02,
+    share=0.03,
     patience=6,
+    compiler=True,
     hint="Look for torch.compiler.is_compiling() or is_exporting() and what they choose, and for sizes that become "
     "Python numbers: len(x), int(x.shape[0]), a size that is remembered on self.",
 )

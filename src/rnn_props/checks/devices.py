@@ -27,6 +27,7 @@ def needs_no_values(contract: Contract) -> str | None:
     explained_by=("RP103", "RP105", "RP106", "RP801", "RP905"),
     share=0.25,
     patience=3,
+    compiler=True,  # meta kernels come with it
     hint="A tensor is made on the CPU whatever device the module is on: make it with x.new_zeros(...) or with "
     "device=x.device, and register what belongs to the module as a parameter or buffer.",
 )

@@ -165,6 +165,7 @@ def _some_lengths(contract: Contract) -> str | None:
         packed=True,
     ),
     after=("RP101", "RP102"),
+    explained_by=("RP408",),
     each_fault=True,
     hint="Look at lengths before using them: one for each row, an integer type, from 1 to the number of steps; in a "
     "packed sequence batch_sizes are positive, never grow, and sum to the rows of data.",

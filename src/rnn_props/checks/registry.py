@@ -87,6 +87,7 @@ class Check:
             of sizes counts.
         patience: how many times the profile's time a case may take; a failure is made smaller in that many times fewer
             steps.
+        compiler: it needs torch's compiler, which takes a second to import.
         advice: it never fails, only warns.
         each_fault: every kind of fault that it finds is a finding of its own.
     """
@@ -103,6 +104,7 @@ class Check:
     explained_by: tuple[str, ...] = ()
     share: float = 1.0
     patience: float = 1.0
+    compiler: bool = False
     advice: bool = False
     each_fault: bool = False
 
@@ -130,6 +132,7 @@ def check(
     explained_by: tuple[str, ...] = (),
     share: float = 1.0,
     patience: float = 1.0,
+    compiler: bool = False,
     advice: bool = False,
     each_fault: bool = False,
 ) -> Callable[[Callable[[Trial], None]], Callable[[Trial], None]]:
@@ -161,6 +164,7 @@ def check(
             explained_by=tuple(other for other in explained_by if other != code),
             share=share,
             patience=patience,
+            compiler=compiler,
             advice=advice,
             each_fault=each_fault,
         )

@@ -45,6 +45,7 @@ def must_reject(t: Trial) -> None:
     "reject.input",
     needs=Needs(faults="input", batched=None, batches=(2, 3, 4), lengths=(2, 3, 4), rows=_ROWS, packed=True),
     after=_AFTER,
+    explained_by=("RP408",),
     each_fault=True,
     hint="Compare the input's number of dimensions, its last dimension and its dtype with what the module was built "
     "for, and raise a ValueError that has both.",
@@ -80,6 +81,7 @@ def reject_input(t: Trial) -> None:
         packed=True,
     ),
     after=_AFTER,
+    explained_by=("RP408",),
     each_fault=True,
     hint="Compare every leaf of the given state with its rule before using it. A state of batch 1 broadcasts "
     "silently: every row then goes on from the same memory.",
@@ -112,6 +114,7 @@ def _has_constructor(contract: Any) -> str | None:
     when=_has_constructor,
     needs=Needs(faults="hyperparameters", batches=(2,), lengths=(3,), states=("none", "random")),
     after=_AFTER,
+    explained_by=("RP408",),
     share=0.5,
     each_fault=True,
     hint="Check the constructor's arguments where they come in: sizes are integers of at least 1, probabilities are "
@@ -139,6 +142,8 @@ def reject_hyperparameters(t: Trial) -> None:
     "reject.clean",
     needs=Needs(faults="call", batches=(2, 3, 4), lengths=(2, 3, 4), states=("random", "none"), picks=1),
     after=(*BASICS, "RP206"),
+    explained_by=("RP408",),
+    share=0.5,
     hint="Check everything before changing anything: a rejected call must not leave a state, a cache or an argument "
     "half written.",
 )
@@ -178,6 +183,7 @@ def reject_clean(t: Trial) -> None:
     "reject.message",
     needs=Needs(faults="size", batches=(2, 3, 4), lengths=(2, 3, 4), states=("random",)),
     after=_AFTER,
+    explained_by=("RP408",),
     share=0.5,
     advice=True,
     hint="Write both sizes into the message: expected input_size 3, got 4.",
@@ -240,7 +246,6 @@ def _pairs(one: Any, two: Any) -> list[tuple[Tensor, Tensor]]:
     ),
     after=(),
     each_fault=True,
-    share=1.5,
     hint="A kernel was reached with sizes that do not fit. Check shapes in Python before calling it: a crash takes the "
     "user's process and all its work with it.",
 )

@@ -31,6 +31,7 @@ _UNCHECKED = frozenset({"accepted", "crashed", "hung"})
 _CONTRACT_HINT = "This is not the module's failure: the contract says what can't be done. Correct the contract."
 #: Candidates for a case that hangs, each of which costs a time limit.
 _HANG_SHRINKS = 3
+_INHERITED_CRASH_SHRINKS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +86,25 @@ class Plans:
         self._profile = profile
         self._seed = seed
         self._most = max_examples
+        self._cases: dict[str, list[Case]] = {}
         self._drawn: dict[tuple[str, int, int], list[Case]] = {}
+
+    def draw(self, check: Check) -> bool:
+        """Draw the cases of a check ahead of their use; False where that was done."""
+        if check.code in self._cases:
+            return False
+        self._cases[check.code] = self._of(check)
+        return True
 
     def cases(self, check: Check) -> list[Case]:
         """Covering pairs first, then what Hypothesis draws; faults are put into a part of them."""
+        return self._cases.pop(check.code, None) or self._of(check)
+
+    def _of(self, check: Check) -> list[Case]:
         rows, count = self._profile.covering, self._profile.random
         if check.needs.faults:
             rows, count = self._profile.bases, self._profile.bases // 2
-        rows, count = max(round(rows * check.share), 2), max(round(count * check.share), 1)
+        rows, count = max(round(rows * check.share), 1), round(count * check.share)
         if self._most is not None:
             rows, count = self._most, self._most
         cases = self._valid(check.needs, rows, count)
@@ -192,11 +204,9 @@ class CheckJob:
                 if last.kind == "hung":
                     queue = []  # each further one would cost the whole time limit
                     self.tally.stopped = "stopped at a call that hangs"
-                if check.needs.faults and check.code != "RP408":
-                    # RP408 holds it against the target; here it would only cost more workers.
-                    self.tally.examples -= 1
-                    self.tally.discarded += 1
-                    queue = [other for other in queue if (other.fault, other.packing) != (case.fault, case.packing)]
+                elsewhere = bool(check.needs.faults) and check.code != "RP408"
+                if elsewhere and self.is_torch:
+                    queue = self._left_to_rp408(queue, case)
                     continue
                 confirmed = yield from self._confirmed(case, last)
                 if confirmed is None:
@@ -204,6 +214,9 @@ class CheckJob:
                     continue
                 last = confirmed
             inherited = yield from self._inherited(case, last)
+            if last.fatal and elsewhere and inherited:
+                queue = self._left_to_rp408(queue, case)
+                continue
             findings.setdefault((key, inherited), (case, last))
             if not check.each_fault:
                 if not inherited or self.is_torch:
@@ -233,6 +246,12 @@ class CheckJob:
             return self._result("skipped", (), replayed, reason=": ".join(filter(None, (reason, self.tally.why))))
         shown.sort(key=lambda finding: finding.status != "failed")
         return self._result(status, tuple(shown), replayed)
+
+    def _left_to_rp408(self, queue: list[Case], case: Case) -> list[Case]:
+        """The queue without a fault that torch's own code dies of: RP408 lists it, here it would only cost workers."""
+        self.tally.examples -= 1
+        self.tally.discarded += 1
+        return [other for other in queue if (other.fault, other.packing) != (case.fault, case.packing)]
 
     def _batch(self, cases: Sequence[Case], **options: Any) -> Batch:
         options.setdefault("time_limit_s", self.profile.time_limit_s * self.check.patience)
@@ -269,7 +288,8 @@ class CheckJob:
         if outcome.kind == "hung":
             budget, limit = _HANG_SHRINKS, min(limit, 5.0)
         elif outcome.kind == "crashed":
-            budget = min(budget, 60)
+            # Each step costs a worker; what is torch's own is told in a line, so it need not be the smallest.
+            budget = min(budget, _INHERITED_CRASH_SHRINKS if inherited else 60)
         shrinker = shrink(case, self.contract, self.check.needs, budget=budget)
         best = outcome
         try:

@@ -5,13 +5,15 @@ which imports the target and forks the workers of that target. A nursery never c
 it, so it stays single-threaded and safe to fork. It tells its parent of every child that ends, and with what status;
 when the parent goes away it kills its children and ends.
 
-Commands arrive as single bytes, each with the socket of the new process: `W` forks a worker, `N` a
-nursery for a target.
+Commands arrive as single bytes: `W` forks a worker and `N` a nursery for a target, each with the socket of the new
+process; `C` imports torch's compiler.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import importlib
 import os
 import select
 import signal
@@ -57,6 +59,10 @@ def _serve(channel: socket.socket, target: Any) -> NoReturn:
             command, sockets = b"", []
         if not command:
             _end(children)
+        if command == b"C":
+            with contextlib.suppress(ImportError):  # a worker that needs it says so
+                importlib.import_module("torch._dynamo")
+            continue
         pid = os.fork()
         if pid == 0:
             _become(command, sockets[0], channel, [wake_read, wake_write], target)

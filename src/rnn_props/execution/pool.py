@@ -18,6 +18,8 @@ from rnn_props.execution import wire
 
 #: Seconds that importing torch and this package may take.
 _START_LIMIT = 180.0
+#: Seconds that forking a process may take.
+_FORK_LIMIT = 60.0
 
 
 class WorkersUnavailableError(RuntimeError):
@@ -34,8 +36,11 @@ class Nursery:
     def __init__(self, channel: socket.socket, pid: int | None = None) -> None:
         self.channel = channel
         self.pid = pid
+        self.has_compiler = False
         self._reader = wire.Reader(channel)
         self._ended: dict[int, int] = {}
+        self._asked = 0
+        self._forked: list[int] = []
 
     def wait(self, key: str, limit: float) -> Any:
         """The next message with a key; ends of processes are noted on the way.
@@ -56,15 +61,30 @@ class Nursery:
                 continue
             if "ended" in message:
                 self._ended[message["ended"]] = message["status"]
+            if "forked" in message:
+                self._forked.append(message["forked"])
             if key in message or "error" in message:
                 return message
 
     def fork(self, command: bytes) -> tuple[socket.socket, int]:
-        """A new child and the socket to it."""
+        """The socket to a new child, which may be written to at once, and the child's number here (see `pid_of`)."""
         ours, theirs = socket.socketpair()
         with theirs:
             socket.send_fds(self.channel, [command], [theirs.fileno()])
-        return ours, self.wait("forked", 60.0)["forked"]
+        self._asked += 1
+        return ours, self._asked - 1
+
+    def pid_of(self, child: int) -> int:
+        """The process id of a child; waits until it is forked."""
+        while len(self._forked) <= child:
+            self.wait("forked", _FORK_LIMIT)
+        return self._forked[child]
+
+    def import_compiler(self) -> None:
+        """Have torch's compiler imported once, for all workers forked from now on; does not wait for it."""
+        if not self.has_compiler:
+            self.channel.sendall(b"C")
+            self.has_compiler = True
 
     def status_of(self, pid: int, limit: float = 10.0) -> int | None:
         """The exit status of a child that ended (negative: the signal that killed it), or None if unknown."""
@@ -82,11 +102,17 @@ class Worker:
 
     def __init__(self, nursery: Nursery, contract: Mapping[str, Any] | None) -> None:
         self._nursery = nursery
-        self.channel, self.pid = nursery.fork(b"W")
+        self.channel, self._number = nursery.fork(b"W")
         self.reader = wire.Reader(self.channel)
         self.fresh = True
+        self.has_compiler = nursery.has_compiler
         if contract is not None:
             self.send({"op": "contract", "contract": contract})
+
+    @property
+    def pid(self) -> int:
+        """The process id; waits until the process is there."""
+        return self._nursery.pid_of(self._number)
 
     def send(self, message: Mapping[str, Any]) -> None:
         """Send a request; a worker that is gone shows when its answer is read."""
@@ -161,7 +187,8 @@ class Pool:
             WorkersUnavailableError: the first nursery does not start.
         """
         root = self._ready()
-        channel, pid = root.fork(b"N")
+        channel, number = root.fork(b"N")
+        pid = root.pid_of(number)
         nursery = Nursery(channel, pid)
         wire.send(channel, {"target": target, "path": [os.getcwd(), *[path for path in sys.path if path]]})
         try:

@@ -211,10 +211,13 @@ class TargetSession:
         planned = {check.code for check in ordered} | set(self.results)
         self._explained = {check.code: [code for code in explaining(check) if code in planned] for check in ordered}
         self._waiting = [check for check in ordered if check.code not in self.results]
+        self._start_jobs()
+        if any(check.compiler for check in self._waiting):
+            self._nursery.import_compiler()
         while self._waiting or self._running:
             self._start_jobs()
             if self._running:
-                self._wait()
+                self._wait(0.0 if self._look_ahead() else 0.2)
 
     def reported(self) -> list[CheckResult]:
         """Results of the chosen checks, and of others only where something rests on them that failed."""
@@ -249,6 +252,10 @@ class TargetSession:
                 elif (slot := next((slot for slot in self._slots if slot.batch is None), None)) is not None:
                     self._waiting.remove(check)
                     self._start(check, slot)
+
+    def _look_ahead(self) -> bool:
+        """Draw the cases of one check that is to come, while workers are at work; whether there was one to draw."""
+        return any(self._plans.draw(check) for check in self._waiting if check.not_applicable(self.contract) is None)
 
     def _without_running(self, check: Check) -> CheckResult | None:
         """The result of a check that is blocked or does not apply."""
@@ -301,8 +308,12 @@ class TargetSession:
     # -- workers ------------------------------------------------------------------------------------------------
 
     def _send(self, slot: _Slot, batch: Batch) -> None:
-        if slot.worker is not None and batch.fresh and not slot.worker.fresh:
+        if slot.worker is not None and (
+            (batch.fresh and not slot.worker.fresh)
+            or (get_check(slot.code).compiler and self._nursery.has_compiler and not slot.worker.has_compiler)
+        ):
             self._retire(slot)
+        new = slot.worker is None
         if slot.worker is None:
             slot.worker = Worker(self._nursery, self._json)
             self._selector.register(slot.worker.channel, selectors.EVENT_READ, slot)
@@ -310,7 +321,7 @@ class TargetSession:
         slot.batch = batch
         slot.outcomes = []
         slot.since = time.monotonic()
-        slot.cpu = slot.worker.cpu_seconds()
+        slot.cpu = 0.0 if new else slot.worker.cpu_seconds()
         slot.worker.send(
             {
                 "op": "run",
@@ -327,9 +338,9 @@ class TargetSession:
         slot.worker.end()
         slot.worker = None
 
-    def _wait(self) -> None:
+    def _wait(self, timeout: float) -> None:
         """Take in what workers have to say, and end those that are silent for too long."""
-        for key, _ in self._selector.select(timeout=0.2):
+        for key, _ in self._selector.select(timeout):
             self._read(key.data)
         now = time.monotonic()
         for slot in self._slots:

@@ -34,7 +34,7 @@ def serve(channel: socket.socket, target: Any) -> None:
     """Answer requests until the parent is gone."""
     reader = wire.Reader(channel)
     worker = _Worker(target)
-    _limit_memory()
+    _limit_resources()
     while True:
         try:
             request = reader.next()
@@ -124,8 +124,9 @@ def _peak_memory_mb() -> float:
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
-def _limit_memory() -> None:
-    """Let an allocation that is far too large fail as a Python exception, not take the machine with it."""
+def _limit_resources() -> None:
+    """Let an allocation that is far too large fail as a Python exception, and a death leave no core file behind."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     if sys.platform != "linux":
         return
     with open("/proc/self/statm") as file:
