@@ -17,16 +17,13 @@ import math
 import statistics
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from rnn_props import __version__, zoo
 from rnn_props.api import Options, resolve
-from rnn_props.execution import jobs
 from rnn_props.execution.events import ignore
 from rnn_props.execution.outcomes import TargetResult
 from rnn_props.execution.runner import Runner
@@ -63,30 +60,19 @@ def fired(result: TargetResult) -> tuple[str, ...]:
     return tuple(found.code for found in sorted(charged, key=lambda found: found.status != "failed"))
 
 
-@contextmanager
-def without_pairs() -> Iterator[None]:
-    """All cases are drawn: a space without a table gets as many drawn cases more."""
-    table, jobs.covering_cases = jobs.covering_cases, lambda space, seed, limit: []
-    try:
-        yield
-    finally:
-        jobs.covering_cases = table
-
-
 def drawn(runner: Runner, specimen: zoo.Specimen) -> int | None:
     """The random examples that the expected check needs, or None where none of them shows the bug."""
     assert specimen.code is not None
     session = runner.open(f"rnn_props.zoo:{specimen.name}")
     try:
-        with without_pairs():
-            session.run([specimen.code])
+        session.run([specimen.code])
         found = session.results[specimen.code]
         return found.examples if found.findings else None
     finally:
         session.close()
 
 
-def kill(runner: Runner, specimen: zoo.Specimen) -> Kill:
+def kill(runner: Runner, random: Runner, specimen: zoo.Specimen) -> Kill:
     started = time.monotonic()
     result = runner.run_target(f"rnn_props.zoo:{specimen.name}")
     seconds = time.monotonic() - started
@@ -95,7 +81,7 @@ def kill(runner: Runner, specimen: zoo.Specimen) -> Kill:
     expected = next((found for found in result.results if found.code == specimen.code), None)
     blocked = sum(found.status == "blocked" for found in result.results)
     examples = 0 if expected is None else expected.examples
-    return Kill(specimen, fired(result), examples, drawn(runner, specimen), blocked, seconds)
+    return Kill(specimen, fired(result), examples, drawn(random, specimen), blocked, seconds)
 
 
 def rows(kills: list[Kill]) -> list[str]:
@@ -160,9 +146,11 @@ def main() -> int:
         or specimen.name.startswith(tuple(options.prefixes))
     ]  # fmt: skip
     kills = []
-    with Runner(resolve(Options(profile=options.profile, jobs=options.jobs, seed=options.seed)), ignore) as runner:
+    run = resolve(Options(profile=options.profile, jobs=options.jobs, seed=options.seed))
+    without_pairs = replace(run, profile=replace(run.profile, pairs=False))
+    with Runner(run, ignore) as runner, Runner(without_pairs, ignore) as random:
         for specimen in chosen:
-            kills.append(kill(runner, specimen))
+            kills.append(kill(runner, random, specimen))
             item = kills[-1]
             word = "ok    " if item.caught else "MISSED"
             codes = " ".join(item.fired)

@@ -115,7 +115,7 @@ def cases(
         st.tuples(
             st.fixed_dictionaries(constructor).filter(allowed),
             st.fixed_dictionaries(others),
-            st.one_of(*[st.just(())] * 15, single_values),
+            st.one_of(*[st.just(()) for _ in range(15)], single_values),
             _SEEDS,
             splits,
             st.integers(0, picks - 1),

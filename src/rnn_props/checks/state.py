@@ -21,12 +21,20 @@ from rnn_props.subjects import Result, TargetRaisedError, clone, join, state_lea
 _ONE_DIRECTION = {"bidirectional": (False,)}
 
 
-def _one_layer_if_bidirectional(case: Case, contract: Contract) -> Case:
-    """In deeper layers of a bidirectional module each direction has seen the whole sequence: no chunking rule holds."""
-    layers = contract.roles.get("num_layers", "")
-    domain = contract.hyperparameters.get(layers)
+def _chunkable(case: Case, contract: Contract) -> Case:
+    """One layer if there are two directions, since in deeper ones each has seen the whole sequence; and no chunk of a
+    single step where RP202 sees to them."""
+    directions = contract.hyperparameters.get(contract.roles.get("bidirectional", ""))
+    if directions is None or not isinstance(directions, Domain) or False in directions.values:
+        cuts: list[int] = []
+        for cut in case.splits:
+            if cut - (cuts[-1] if cuts else 0) >= 2 and case.seq_len - cut >= 2:
+                cuts.append(cut)
+        case = replace(case, splits=tuple(cuts) or (case.seq_len // 2,))
     if not contract.role("bidirectional", case.hyperparameters, False):
         return case
+    layers = contract.roles.get("num_layers", "")
+    domain = contract.hyperparameters.get(layers)
     if not isinstance(domain, Domain) or 1 not in domain.values:
         return case
     return replace(case, hyperparameters={**case.hyperparameters, layers: 1})
@@ -36,8 +44,8 @@ def _one_layer_if_bidirectional(case: Case, contract: Contract) -> Case:
     "RP201",
     "state.continuity",
     when=when.has_sequence_state,
-    needs=Needs(splits=True),
-    prepare=_one_layer_if_bidirectional,
+    needs=Needs(splits=True, lengths=(4, 5, 6, 7, 8, 13)),
+    prepare=_chunkable,
     after=(*BASICS, "RP208"),
     explained_by=("RP305",),
     hint="Look for a state that is reset, dropped or reordered at the start of a call (zeros made although a state was "

@@ -19,6 +19,7 @@ class Profile:
         check_limit_s: for all cases of one check; what is left is not run, and the count says so.
         fresh_seed: whether a run without `--seed` takes a new seed each time.
         thorough: whether checks also do what costs many seconds a case.
+        pairs: whether covering pairs come first; without them as many cases are drawn.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Profile:
     check_limit_s: float
     fresh_seed: bool = False
     thorough: bool = False
+    pairs: bool = True
 
 
 PROFILES: dict[str, Profile] = {
