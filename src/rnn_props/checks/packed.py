@@ -103,7 +103,7 @@ def _held_to_alone(t: Trial, result: Result, lengths: Sequence[int]) -> None:
     when=when.all_of(when.has_packed, when.independent_rows),
     needs=_NEEDS,
     after=(*BASICS, "RP353"),
-    explained_by=("RP105", "RP201", "RP203", "RP205", "RP301", "RP303", "RP304", "RP305", "RP352"),
+    explained_by=("RP105", "RP201", "RP202", "RP203", "RP205", "RP301", "RP303", "RP304", "RP305", "RP352"),
     hint="Rows end at different steps: look at the state that a row keeps after its end, where the backward direction "
     "begins, and rows cut off the state ([:, :batch_size]) and not put back.",
 )
