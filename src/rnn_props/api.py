@@ -18,7 +18,8 @@ from rnn_props.execution.events import ignore as ignore_events
 from rnn_props.execution.outcomes import CheckResult
 from rnn_props.execution.pool import Pool, TargetUnusableError, WorkersUnavailableError
 from rnn_props.execution.profiles import PROFILES
-from rnn_props.execution.runner import Runner, RunOptions, TargetSession
+from rnn_props.execution.runner import Runner, RunOptions
+from rnn_props.execution.session import TargetSession
 from rnn_props.reporting.failure import failure_text
 from rnn_props.reporting.report import Report, ReportBuilder
 from rnn_props.targets import TargetError, name_of

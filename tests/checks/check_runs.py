@@ -8,7 +8,7 @@ from typing import Any
 from rnn_props.cases import Case
 from rnn_props.checks import Discarded, Trial, Violation, get
 from rnn_props.contracts import Contract
-from rnn_props.execution.jobs import Plans
+from rnn_props.execution.plans import Plans
 from rnn_props.execution.profiles import PROFILES
 from rnn_props.inference import infer_contract
 from rnn_props.subjects import Factory, TargetRaisedError

@@ -19,7 +19,7 @@ from rnn_props.checks import Advice, Discarded, Trial, Violation, get
 from rnn_props.checks.life_threads import _Lines
 from rnn_props.checks.life_weights import _addresses, _part, _shared
 from rnn_props.contracts import Capabilities, Contract, integers
-from rnn_props.execution.jobs import Plans
+from rnn_props.execution.plans import Plans
 from rnn_props.execution.profiles import PROFILES
 from rnn_props.inference import infer_contract
 from rnn_props.subjects import Factory, TargetRaisedError

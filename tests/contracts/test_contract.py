@@ -26,6 +26,7 @@ from rnn_props.contracts import (
 )
 from rnn_props.contracts.domains import Domain
 from rnn_props.inference import infer_contract
+from rnn_props.targets import TargetError
 
 TORCH = {name: infer_contract(getattr(nn, name)) for name in ("RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell")}
 
@@ -233,3 +234,14 @@ def test_no_argument_name_plays_two_roles() -> None:
 
 def test_evidence_is_added_and_never_replaced() -> None:
     assert Contract(evidence=("one",)).with_evidence("two", "three").evidence == ("one", "two", "three")
+
+
+class Refused(Exception):
+    """What a user's module raises for bad input."""
+
+
+def test_a_worker_process_gets_the_exceptions_that_count_as_a_rejection() -> None:
+    contract = Contract(rejects=(Refused, ValueError))
+    assert Contract.from_json(json.loads(json.dumps(contract.to_json()))).rejects == (Refused, ValueError)
+    with pytest.raises(TargetError, match="the contract's rejects: .* top level of a module"):
+        Contract(rejects=(type("Local", (Exception,), {}),)).to_json()

@@ -14,7 +14,8 @@ import pytest
 
 from rnn_props import zoo
 from rnn_props.checks import Check, Discarded, Trial, Violation, all_checks
-from rnn_props.execution.jobs import CheckJob, Outcome, Plans
+from rnn_props.execution.jobs import CheckJob, Outcome
+from rnn_props.execution.plans import Plans
 from rnn_props.execution.profiles import PROFILES
 from rnn_props.inference import infer_contract
 from rnn_props.subjects import Factory, TargetRaisedError

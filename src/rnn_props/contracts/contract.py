@@ -9,7 +9,7 @@ from typing import Any
 
 from rnn_props.contracts.domains import Domain, Value
 from rnn_props.contracts.shapes import ShapeRule
-from rnn_props.targets import TargetError, name_of, parse
+from rnn_props.targets import TargetError, load, name_of, parse
 
 #: A pytree of shape rules as written by people: a rule, a tuple or list or dict of them, or None.
 Structure = Any
@@ -225,7 +225,8 @@ class Contract:
         """The contract as JSON data, without what only the process that built it can use.
 
         Raises:
-            TargetError: the reference has no name that another process could import it by.
+            TargetError: the reference, its weights or an exception type has no name that another process could import
+                it by.
         """
         return {
             "convention": self.convention,
@@ -253,6 +254,7 @@ class Contract:
             "reference_weights": dict(self.reference_weights)
             if isinstance(self.reference_weights, Mapping)
             else _importable(self.reference_weights, "reference_weights"),
+            "rejects": [_importable(kind, "rejects") for kind in self.rejects],
             "logic_dtype": self.logic_dtype,
             "evidence": list(self.evidence),
         }
@@ -283,6 +285,7 @@ class Contract:
             torch_module=data["torch_module"],
             reference=data["reference"],
             reference_weights=data["reference_weights"],
+            rejects=tuple(load(parse(name)) for name in data["rejects"]),
             logic_dtype=data["logic_dtype"],
             evidence=tuple(data["evidence"]),
         )

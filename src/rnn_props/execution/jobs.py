@@ -7,16 +7,13 @@ on any number of workers.
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rnn_props.cases import Case, Needs, Space, covering_cases, faults_for, shrink
-from rnn_props.cases.stories import draw_stories
-from rnn_props.cases.strategies import draw_cases
+from rnn_props.cases import Case, shrink
 from rnn_props.checks import Check
-from rnn_props.contracts import Contract, Domain
+from rnn_props.contracts import Contract
 from rnn_props.execution.outcomes import CheckResult, Finding, Status
 from rnn_props.execution.profiles import Profile
 from rnn_props.execution.worker import BAD
@@ -76,75 +73,6 @@ class Batch:
 
 
 Job = Generator[Batch, list[Outcome], CheckResult]
-
-
-#: Cases by what decides them, since targets of one kind mostly have the same contract.
-_DRAWN: dict[tuple[str, str, int, int, int], list[Case]] = {}
-_MOST_DRAWN = 300
-
-
-class Plans:
-    """The cases of each check under one contract, seed and profile; checks with the same needs share them."""
-
-    def __init__(self, contract: Contract, profile: Profile, seed: int, max_examples: int | None) -> None:
-        self._contract = contract
-        self._profile = profile
-        self._seed = seed
-        self._most = max_examples
-        self._cases: dict[str, list[Case]] = {}
-        described = {name: item for name, item in contract.to_json().items() if name != "evidence"}
-        self._key = json.dumps(described, sort_keys=True)
-        # What a strategy of the user's draws is not known by its name.
-        tabled = all(isinstance(domain, Domain) for domain in contract.hyperparameters.values())
-        self._drawn = _DRAWN if tabled else {}
-
-    def draw(self, check: Check) -> bool:
-        """Draw the cases of a check ahead of their use; False where that was done."""
-        if check.code in self._cases:
-            return False
-        self._cases[check.code] = self._of(check)
-        return True
-
-    def cases(self, check: Check) -> list[Case]:
-        """Covering pairs first, then what Hypothesis draws; faults are put into a part of them."""
-        return self._cases.pop(check.code, None) or self._of(check)
-
-    def _of(self, check: Check) -> list[Case]:
-        rows, count = self._profile.covering, self._profile.random
-        if check.needs.faults:
-            rows, count = self._profile.bases, self._profile.bases // 2
-        rows, count = max(round(rows * check.share), 1), round(count * check.share)
-        if self._most is not None:
-            rows, count = self._most, self._most
-        if not self._profile.pairs:
-            rows, count = 0, rows + count
-        cases = self._valid(check.needs, rows, count)
-        if check.prepare is not None:
-            cases = [check.prepare(case, self._contract) for case in cases]
-        if check.needs.faults:
-            cases = [
-                replace(case, fault=fault)
-                for case in cases
-                for fault in faults_for(case, self._contract, check.needs.faults)
-            ]
-        distinct = list({case.case_id: case for case in cases}.values())
-        return distinct if self._most is None else distinct[: self._most]
-
-    def _valid(self, needs: Needs, rows: int, count: int) -> list[Case]:
-        key = (self._key, needs.key, self._seed, rows, count)
-        if key not in self._drawn:
-            seed = zlib.crc32(f"{self._seed} {needs.key}".encode())
-            table = covering_cases(Space.of(self._contract, needs), seed, rows) if rows else []
-            if not table:  # where a strategy of the user's draws a hyperparameter there is no table: draw instead
-                count += rows
-            cases = table + draw_cases(self._contract, needs, seed=seed, count=count)
-            if needs.story:
-                stories = draw_stories(seed, len(cases))
-                cases = [replace(case, story=story) for case, story in zip(cases, stories, strict=False)]
-            if len(self._drawn) >= _MOST_DRAWN:
-                self._drawn.clear()
-            self._drawn[key] = cases
-        return self._drawn[key]
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from rnn_props.cases import Case
 from rnn_props.checks import Advice, Check, Discarded, Trial, Violation, get
 from rnn_props.contracts import Contract, ContractError
 from rnn_props.execution import wire
+from rnn_props.execution.plans import Plans
 from rnn_props.inference import infer_contract
 from rnn_props.subjects import Factory, Stopwatch, TargetRaisedError, UnusableResultError, kept_clean
 from rnn_props.targets import TargetError
@@ -44,6 +45,10 @@ def serve(channel: socket.socket, target: Any) -> None:
             wire.send(channel, worker.describe(request["arguments"]))
         elif request["op"] == "contract":
             worker.use(Contract.from_json(request["contract"]))
+        elif request["op"] == "draw":
+            for drawn in worker.draw(request):
+                wire.send(channel, drawn)
+            wire.send(channel, {"done": True})
         else:
             for outcome in worker.run(request):
                 wire.send(channel, outcome)
@@ -72,6 +77,12 @@ class _Worker:
         self._factories = {False: Factory(self._target, contract, self._stopwatch)}
         if contract.torch_module is not None:
             self._factories[True] = Factory(getattr(torch.nn, contract.torch_module), contract, self._stopwatch)
+
+    def draw(self, request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """The cases that checks are made of, one check after the other."""
+        plans = Plans.from_json(self._contract, request["plans"])
+        for code in request["checks"]:
+            yield {"drawn": code, "cases": [case.to_json() for case in plans.valid(get(code))]}
 
     def run(self, request: Mapping[str, Any]) -> Any:
         """Outcomes of cases, in order, up to the first bad one."""
