@@ -405,8 +405,8 @@ def test_the_same_interruption_is_found_each_time() -> None:
     def caught(trial: Trial) -> str:
         try:
             get("RP906").run(Trial(trial.case, trial.contract, trial.factory))
-        except Violation as violation:
-            return violation.message
+        except (Violation, TargetRaisedError) as violation:
+            return str(violation)
         return ""
 
     assert [caught(trial) for trial in trials] == [caught(trial) for trial in trials]

@@ -91,7 +91,7 @@ def test_a_page_as_json_has_every_section_and_the_bugs_with_their_source() -> No
     assert (page["code"], page["check"], page["statement"]) == (check.code, check.name, check.statement)
     assert (page["why"], page["fix"], page["hint"]) == (check.page.why, check.page.fix, check.hint)
     assert page["causes"] == list(check.page.causes)
-    assert (page["after"], page["explained_by"]) == (list(check.after), [])
+    assert (page["after"], page["explained_by"]) == (list(check.after), ["RP408"])
     assert page["advice"] is True
     assert [bug["name"] for bug in page["bugs"]] == ["RejectsWithoutReason", "CellAssertsWithoutMessage"]
     first = page["bugs"][0]

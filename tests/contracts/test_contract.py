@@ -236,12 +236,12 @@ def test_evidence_is_added_and_never_replaced() -> None:
     assert Contract(evidence=("one",)).with_evidence("two", "three").evidence == ("one", "two", "three")
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """What a user's module raises for bad input."""
 
 
 def test_a_worker_process_gets_the_exceptions_that_count_as_a_rejection() -> None:
-    contract = Contract(rejects=(Refused, ValueError))
-    assert Contract.from_json(json.loads(json.dumps(contract.to_json()))).rejects == (Refused, ValueError)
-    with pytest.raises(TargetError, match="the contract's rejects: .* top level of a module"):
+    contract = Contract(rejects=(RefusedError, ValueError))
+    assert Contract.from_json(json.loads(json.dumps(contract.to_json()))).rejects == (RefusedError, ValueError)
+    with pytest.raises(TargetError, match=r"the contract's rejects: .* top level of a module"):
         Contract(rejects=(type("Local", (Exception,), {}),)).to_json()

@@ -229,12 +229,13 @@ class PutsBatchSizeOnItself(MultiLayerLSTM):
 
 @bug("RP906", "without gradients, the initial state stands in memory that all calls of one shape share")
 class SharesScratchState(TimeFirstLast):
-    scratch: Tensor | None = None
+    scratch: Mapping[Any, Tensor] = {}
 
     def initial_state(self, x: Tensor) -> Tensor:
         state = super().initial_state(x) + x[:1, :, :1]
         if torch.is_grad_enabled() or torch.compiler.is_compiling():
             return state
-        if self.scratch is None or self.scratch.shape != state.shape or self.scratch.dtype != state.dtype:
-            self.scratch = torch.empty_like(state)
-        return self.scratch.copy_(state)
+        kind = (state.shape, state.dtype)
+        if kind not in self.scratch:
+            self.scratch = {**self.scratch, kind: torch.empty_like(state)}
+        return self.scratch[kind].copy_(state)
