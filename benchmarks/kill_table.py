@@ -4,6 +4,7 @@ python benchmarks/kill_table.py                    every bug at the default prof
 python benchmarks/kill_table.py --profile quick    the same at another profile
 python benchmarks/kill_table.py --write            also writes the table into docs/kill-table.md
 python benchmarks/kill_table.py RP2 Streaming      bugs whose code or name begins so
+python benchmarks/kill_table.py --log FILE         goes on where a run with the same file was broken off
 
 The examples needed are those of the expected check up to its first violation, shrinking not counted. Beside them stand
 those that the same check needs where all of its cases are drawn at random, without the table of covering pairs; as many
@@ -13,6 +14,7 @@ cases, the same seed. Exit status 1 if a bug is not caught with its code among t
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import statistics
 import sys
@@ -67,7 +69,7 @@ def drawn(runner: Runner, specimen: zoo.Specimen) -> int | None:
     try:
         session.run([specimen.code])
         found = session.results[specimen.code]
-        return found.examples if found.findings else None
+        return found.until_failure or None
     finally:
         session.close()
 
@@ -80,8 +82,23 @@ def kill(runner: Runner, random: Runner, specimen: zoo.Specimen) -> Kill:
         raise SystemExit(f"{specimen.name} can't be used: {result.message}")
     expected = next((found for found in result.results if found.code == specimen.code), None)
     blocked = sum(found.status == "blocked" for found in result.results)
-    examples = 0 if expected is None else expected.examples
+    examples = 0 if expected is None else expected.until_failure
     return Kill(specimen, fired(result), examples, drawn(random, specimen), blocked, seconds)
+
+
+def logged(path: Path | None) -> dict[str, Kill]:
+    """The kills of a run that was broken off, by the bug's name."""
+    if path is None or not path.exists():
+        return {}
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return {name: Kill(zoo.BUGS[name], tuple(codes), *rest) for name, codes, *rest in lines if name in zoo.BUGS}
+
+
+def log(path: Path | None, item: Kill) -> None:
+    if path is not None:
+        row = [item.specimen.name, item.fired, item.examples, item.drawn, item.blocked, item.seconds]
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
 
 
 def rows(kills: list[Kill]) -> list[str]:
@@ -137,6 +154,7 @@ def main() -> int:
     parser.add_argument("--profile", default="default")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--log", type=Path, help="keep each bug's row in this file as it comes, and skip what is in it")
     parser.add_argument("--write", action="store_true", help="write docs/kill-table.md")
     options = parser.parse_args()
     chosen = [
@@ -146,12 +164,16 @@ def main() -> int:
         or specimen.name.startswith(tuple(options.prefixes))
     ]  # fmt: skip
     kills = []
+    done = logged(options.log)
     run = resolve(Options(profile=options.profile, jobs=options.jobs, seed=options.seed))
     without_pairs = replace(run, profile=replace(run.profile, pairs=False))
     with Runner(run, ignore) as runner, Runner(without_pairs, ignore) as random:
         for specimen in chosen:
-            kills.append(kill(runner, random, specimen))
-            item = kills[-1]
+            item = done.get(specimen.name)
+            if item is None:
+                item = kill(runner, random, specimen)
+                log(options.log, item)
+            kills.append(item)
             word = "ok    " if item.caught else "MISSED"
             codes = " ".join(item.fired)
             cost = f"{item.examples:4} examples, drawn {item.drawn or '-':>4}  {item.seconds:5.1f} s"

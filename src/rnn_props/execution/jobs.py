@@ -79,6 +79,7 @@ Job = Generator[Batch, list[Outcome], CheckResult]
 class _Tally:
     examples: int = 0
     discarded: int = 0
+    until_failure: int = 0
     in_target: float = 0.0
     seconds: float = 0.0
     stopped: str = ""
@@ -159,6 +160,8 @@ class CheckJob:
                 queue = self._left_to_rp408(queue, case)
                 continue
             findings.setdefault((key, inherited), (case, last))
+            if not inherited and not self.tally.until_failure:
+                self.tally.until_failure = self.tally.examples
             if not check.each_fault:
                 if not inherited or self.is_torch:
                     break
@@ -215,6 +218,8 @@ class CheckJob:
             return True
         if self.contract.torch_module is None:
             return False
+        if outcome.fatal and case.packing and case.fault is not None and case.fault.family in ("state", "lengths"):
+            return True  # torch does not look at these, and how its call ends is a matter of what memory it meets
         outcomes = yield self._batch([case], reference=True, fresh=outcome.fatal)
         if case.packing and {outcomes[0].kind, outcome.kind} <= _UNCHECKED:
             return True  # where torch writes past its memory, how that ends differs from run to run
@@ -293,6 +298,7 @@ class CheckJob:
             status=status,
             examples=self.tally.examples,
             discarded=self.tally.discarded,
+            until_failure=self.tally.until_failure,
             replayed=replayed,
             duration_s=self.tally.seconds,
             time_in_target_s=self.tally.in_target,

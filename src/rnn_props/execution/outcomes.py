@@ -55,6 +55,7 @@ class CheckResult:
     Attributes:
         examples: cases that were run to a verdict, shrinking not counted.
         discarded: cases from which nothing could be concluded.
+        until_failure: of the examples, those up to and with the first that is charged to the target; 0 without one.
         replayed: stored failures that were run first.
         reason: why it did not run, or is not applicable.
         findings: distinct violations, the most telling first.
@@ -67,6 +68,7 @@ class CheckResult:
     device: str = "cpu"
     examples: int = 0
     discarded: int = 0
+    until_failure: int = 0
     replayed: int = 0
     duration_s: float = 0.0
     time_in_target_s: float = 0.0
