@@ -64,7 +64,7 @@ def independence(t: Trial) -> None:
     when=when.independent_rows,
     needs=Needs(batches=(2, 3, 4, 5), picks=2),
     after=(*BASICS, "RP206", "RP303"),
-    explained_by=("RP301",),
+    explained_by=("RP208",),
     hint="A result depends on a row's place in the batch: look for index tensors, sorting that is not undone, and "
     "buffers filled by position.",
 )
@@ -175,7 +175,7 @@ def causality(t: Trial) -> None:
     "layout.strides",
     needs=Needs(batched=None, states=("random", "none")),
     share=0.3,
-    explained_by=("RP103",),
+    explained_by=("RP103", "RP208"),
     hint="The memory of an input or state is read as if it were contiguous: look for view, as_strided, data_ptr and "
     "kernels that take no strides; call contiguous() first.",
 )

@@ -38,7 +38,7 @@ def _has_halves(contract: Contract) -> str | None:
     needs=Needs(
         lengths=(2, 3, 4, 5, 6, 13), picks=1, roles={"bidirectional": (True,), "num_layers": (1,)}, fills=("normal",)
     ),
-    explained_by=("RP301", "RP303", "RP304"),
+    explained_by=("RP203", "RP301", "RP303", "RP304"),
     share=0.5,
     hint="The backward direction reads a flipped sequence, and what it gives is flipped back: look for a flip that is "
     "left out, made twice, or made along another axis than time.",

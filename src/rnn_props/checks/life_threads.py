@@ -33,6 +33,7 @@ _ROUNDS = 4
     when=when.not_stateful,
     needs=Needs(lengths=(1, 2, 3, 4, 9), batches=(1, 2, 3), picks=2),
     after=(*BASICS, "RP206"),
+    explained_by=("RP208",),
     share=0.3,
     hint="forward keeps something on self while it runs: the state, gates, a mask, the batch size, a scratch buffer. "
     "Make it a local variable and pass it on.",

@@ -58,7 +58,7 @@ def has_dropout(contract: Contract) -> str | None:
         fills=("normal",),
         roles={"dropout": (0.5,), "nonlinearity": ("tanh",)},
     ),
-    explained_by=("RP201", "RP202", "RP205", "RP503", "RP504", "RP911"),
+    explained_by=("RP201", "RP202", "RP204", "RP205", "RP503", "RP504", "RP911"),
     share=0.3,
     hint="Dropout acts on what a layer hands to the layer above, at each boundary between layers, and nowhere else: "
     "look at the condition on the layer's index, at what is dropped (output or state), at p and at self.training.",

@@ -47,7 +47,7 @@ def _chunkable(case: Case, contract: Contract) -> Case:
     needs=Needs(splits=True, lengths=(4, 5, 6, 7, 8, 13)),
     prepare=_chunkable,
     after=(*BASICS, "RP208"),
-    explained_by=("RP305",),
+    explained_by=("RP204", "RP305"),
     hint="Look for a state that is reset, dropped or reordered at the start of a call (zeros made although a state was "
     "given, h and c exchanged, layers taken from the wrong row).",
 )
@@ -232,6 +232,7 @@ _NUDGES = (1.0, -1.0, 1e3, -1e3, 1e6)
     needs=Needs(states=("random",), lengths=(1, 2, 3), fills=("normal", "integers"), picks=1),
     share=0.6,
     after=(*BASICS, "RP303"),
+    explained_by=("RP204", "RP208", "RP301"),
     hint="A part of the initial state is ignored or shared: look for state[0] used for every layer, c or the second "
     "direction left out, or rows of the batch mixed.",
 )

@@ -25,26 +25,26 @@ class ReusesItsOwnState(PlainGRU):
         if self.own > 1 and hx is not None and not torch.is_grad_enabled():
             hx.copy_(state)
             state = hx
-        self.last = state
+        self.last = None if torch.is_grad_enabled() else state
         return output, state
 
 
-@bug("RP214", "after five continued calls of more than one step in a row, the state is rounded to float32")
+@bug("RP214", "going on from its own state for several steps a fifth time in a row, it rounds it to float32")
 class RoundsAfterManyChunks(PlainRNN):
     """A stream that is long enough drifts away from the whole sequence."""
 
+    last: Tensor | None = None
     continued = 0
 
     def forward(self, input: Any, hx: Tensor | None = None) -> Any:
-        if isinstance(input, Tensor) and hx is not None and input.dim() == 3:
-            steps = input.shape[1 if self.batch_first else 0]
-            self.continued = self.continued + 1 if steps > 1 else 0
-            if self.continued > 5:
-                self.continued = 0
-                hx = hx.to(torch.float32).to(hx.dtype)
-        else:
-            self.continued = 0
-        return super().forward(input, hx)
+        goes_on = isinstance(input, Tensor) and hx is not None and hx is self.last
+        several = isinstance(input, Tensor) and input.dim() == 3 and input.shape[1 if self.batch_first else 0] > 1
+        self.continued = self.continued + 1 if goes_on and several else 0
+        if hx is not None and self.continued == 5:
+            hx = hx.to(torch.float32).to(hx.dtype)
+        output, state = super().forward(input, hx)
+        self.last = None if torch.is_grad_enabled() else state
+        return output, state
 
 
 @bug("RP214", "a rejected call makes a stream forget what it has heard")

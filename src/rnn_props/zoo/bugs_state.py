@@ -133,7 +133,7 @@ class CellStartsFromOnes(PlainGRUCell):
 class BackwardStateFromWrongEnd(PlainGRU):
     def run_layer(self, steps: Steps, state: Leaves, layer: int) -> tuple[Steps, list[Leaves]]:
         outputs, final = super().run_layer(steps, state, layer)
-        if self.bidirectional:
+        if self.bidirectional and len(outputs[-1]) == len(outputs[0]):  # in a packed batch the first step has most rows
             final[1] = (outputs[-1].chunk(2, -1)[1],)
         return outputs, final
 
