@@ -52,6 +52,11 @@ def test_drawn_hyperparameters_meet_the_constraints(values: dict[str, Any]) -> N
 DRAWN = draw_cases(CONTRACTS["LSTM"], Needs(), seed=0, count=400)
 
 
+def test_single_values_are_drawn_now_and_then() -> None:
+    share = sum(case.input.fill == "values" for case in DRAWN) / len(DRAWN)
+    assert 0.01 < share < 0.25
+
+
 @pytest.mark.parametrize(
     "wanted",
     [

@@ -14,13 +14,18 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 
 import rnn_props
 from rnn_props.api import Options, run
+from rnn_props.checks import get as get_check
 from rnn_props.contracts import Capabilities, Contract, integers
+from rnn_props.execution import plans
 from rnn_props.execution.events import CheckFinished, Event, RunFinished, TargetFinished
 from rnn_props.execution.outcomes import TargetResult
-from rnn_props.execution.profiles import PROFILES
+from rnn_props.execution.plans import Plans
+from rnn_props.execution.profiles import PROFILES, Profile
+from rnn_props.inference import infer_contract
 
 HERE = Path(__file__).parent
 AWKWARD = str(HERE / "awkward_targets.py")
@@ -108,6 +113,8 @@ def test_a_crash_is_a_finding_with_its_signal_and_a_shrunk_case() -> None:
     assert finding.case["batch"] == 3
     assert finding.case.get("seq_len", 1) == 1
     assert finding.case["hyperparameters"] == {"input_size": 1, "hidden_size": 1, "output_size": 1}
+    assert finding.where.startswith(str(HERE / "awkward_targets.py"))
+    assert finding.where.endswith("in forward: ctypes.string_at(0)")
 
 
 def test_the_crash_of_torchs_packed_lstm_costs_one_worker_and_is_shrunk() -> None:
@@ -136,6 +143,7 @@ def test_a_hang_is_a_finding_too_and_ends_by_itself(monkeypatch: pytest.MonkeyPa
     (found,) = result.results
     assert found.findings[0].kind == "hung"
     assert found.findings[0].case["batch"] == 3
+    assert found.findings[0].where.endswith("time.sleep(0.05)")
 
 
 def test_what_torch_dies_of_is_its_own_and_fails_only_under_strict() -> None:
@@ -148,6 +156,61 @@ def test_what_torch_dies_of_is_its_own_and_fails_only_under_strict() -> None:
     finding = found.findings[0]
     assert finding.signal in ("SIGSEGV", "SIGABRT", "SIGBUS")
     assert finding.case["fault"]["name"] == "input.rank_1"
+
+
+def test_what_a_module_dies_of_in_torchs_packed_kernels_is_torchs_own_and_in_a_call_of_its_own_is_not() -> None:
+    (lstm,) = one("an_lstm", checks=("RP408",)).results
+    assert lstm.status == "warned"
+    assert {finding.kind for finding in lstm.findings} == {"crashed"}
+    assert all(finding.inherited_from_torch for finding in lstm.findings)
+    (direct,) = results("rnn_props.zoo:SkipsNativeChecks", checks=("RP408",))[0].results
+    assert direct.status == "failed"
+    assert "_VF.lstm" in direct.findings[0].where
+    shown = [(finding.case_id, finding.kind) for finding in direct.findings]
+    assert len(shown) == len(set(shown))
+
+
+def test_a_death_on_a_bad_state_is_found_by_the_check_of_states_alone() -> None:
+    (found,) = results("rnn_props.zoo:SkipsNativeChecks", checks=("RP402",))[0].results
+    assert found.status == "failed"
+    assert "crashed" in {finding.kind for finding in found.findings}
+
+
+def test_a_process_that_draws_and_dies_costs_nothing_but_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    checks = ("RP101", "RP105", "RP301", "RP304")
+    (sound,) = results("rnn_props.zoo:TimeFirstLast", checks=checks)
+    monkeypatch.setattr(plans, "_DRAWN", {})
+    monkeypatch.setattr(Plans, "to_json", lambda plans: {"profile": None})
+    (broken,) = results("rnn_props.zoo:TimeFirstLast", checks=checks)
+    assert _comparable(sound) == _comparable(broken)
+    assert sum(found.examples > 0 for found in broken.results) >= 3
+
+
+def test_examples_until_the_first_failure_count_those_before_it_and_itself() -> None:
+    (found,) = one("DiesForThreeRows", checks=("RP101",), profile="default").results
+    assert 1 <= found.until_failure <= found.examples
+    (fine,) = one("make_model", checks=("RP101",)).results
+    assert fine.until_failure == 0
+
+
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
+def test_without_covering_pairs_as_many_cases_are_drawn(profile: Profile) -> None:
+    counts = []
+    for pairs in (True, False):
+        made = Plans(infer_contract(torch.nn.GRU), replace(profile, pairs=pairs), 0, None)
+        counts.append(made._counts(get_check("RP101")))
+    (rows, drawn), (none, all_drawn) = counts
+    assert none == 0
+    assert all_drawn == rows + drawn
+
+
+def test_a_worker_leaves_no_core_file() -> None:
+    script = (
+        "import resource; from rnn_props.execution.worker import _limit_resources; _limit_resources(); "
+        "print(resource.getrlimit(resource.RLIMIT_CORE)[0])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=200)
+    assert done.stdout.strip() == "0"
 
 
 def _comparable(result: TargetResult) -> str:

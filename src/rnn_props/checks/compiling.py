@@ -120,7 +120,7 @@ def _grown(t: Trial, letter: str, more: int) -> tuple[Any, Tree]:
         when.capable("export", "its contract does not promise torch.export"), when.not_stateful, needs_no_values
     ),
     needs=Needs(**_SMALL, states=("none", "random"), roles=_SHALLOW, picks=1),
-    explained_by=("RP104", "RP206", "RP301", "RP303", "RP304", "RP907"),
+    explained_by=("RP104", "RP206", "RP301", "RP302", "RP303", "RP304", "RP907"),
     share=0.03,
     patience=6,
     compiler=True,

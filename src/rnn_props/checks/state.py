@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 from rnn_props.cases import Case, Needs
 from rnn_props.checks import when
 from rnn_props.checks.registry import BASICS, check
-from rnn_props.checks.trial import Trial
+from rnn_props.checks.trial import Trial, Violation
 from rnn_props.contracts import Contract, Domain
 from rnn_props.numerics import difference
 from rnn_props.subjects import Result, TargetRaisedError, clone, join, state_leaves
@@ -22,15 +22,7 @@ _ONE_DIRECTION = {"bidirectional": (False,)}
 
 
 def _chunkable(case: Case, contract: Contract) -> Case:
-    """One layer if there are two directions, since in deeper ones each has seen the whole sequence; and no chunk of a
-    single step where RP202 sees to them."""
-    directions = contract.hyperparameters.get(contract.roles.get("bidirectional", ""))
-    if directions is None or not isinstance(directions, Domain) or False in directions.values:
-        cuts: list[int] = []
-        for cut in case.splits:
-            if cut - (cuts[-1] if cuts else 0) >= 2 and case.seq_len - cut >= 2:
-                cuts.append(cut)
-        case = replace(case, splits=tuple(cuts) or (case.seq_len // 2,))
+    """One layer if there are two directions, since in deeper ones each has seen the whole sequence."""
     if not contract.role("bidirectional", case.hyperparameters, False):
         return case
     layers = contract.roles.get("num_layers", "")
@@ -44,7 +36,7 @@ def _chunkable(case: Case, contract: Contract) -> Case:
     "RP201",
     "state.continuity",
     when=when.has_sequence_state,
-    needs=Needs(splits=True, lengths=(4, 5, 6, 7, 8, 13)),
+    needs=Needs(splits=True),
     prepare=_chunkable,
     after=(*BASICS, "RP208"),
     explained_by=("RP204", "RP305"),
@@ -72,45 +64,76 @@ def continuity(t: Trial) -> None:
     whole = t.call()
     if t.sizes["D"] == 2 and t.sizes["L"] > 1:
         t.discard("in deeper bidirectional layers each direction has seen the whole sequence")
+    try:
+        _same_in_chunks(t, whole, t.case.splits)
+    except Violation:
+        if _only_single_steps_differ(t, whole):
+            t.discard("chunks of one step alone differ: RP202 holds that")
+        raise
+
+
+def _same_in_chunks(t: Trial, whole: Result, cuts: Sequence[int]) -> None:
+    """The sequence in chunks, with the state carried, equals the whole."""
+    chunks = list(itertools.pairwise((0, *cuts, t.sizes["T"])))
+    what = "step by step" if len(chunks) == t.sizes["T"] else f"in chunks cut at {', '.join(map(str, cuts))}"
     if t.sizes["D"] == 2:
-        _continuity_of_directions(t, whole)
+        _same_in_directions(t, whole, chunks, what)
         return
-    chunks, state = [], t.state
-    for start, stop in _chunks(t):
+    assert t.rules.output is not None
+    outputs, state = [], t.state
+    for start, stop in chunks:
         part = t.call(t.steps(t.input, start, stop), state)
-        chunks.append(part.output)
+        outputs.append(part.output)
         state = part.state
-    cuts = f"in chunks cut at {', '.join(map(str, t.case.splits))}"
     if t.rules.output.axis("T") is not None:
-        t.same(join(chunks, t.rules.output, "T"), whole.output, f"{cuts}: output", t.rules.output)
-    t.same(state, whole.state, f"{cuts}: final state", t.rules.state)
+        t.same(join(outputs, t.rules.output, "T"), whole.output, f"{what}: output", t.rules.output)
+    t.same(state, whole.state, f"{what}: final state", t.rules.state)
 
 
-def _chunks(t: Trial) -> Iterator[tuple[int, int]]:
-    edges = (0, *t.case.splits, t.sizes["T"])
-    yield from itertools.pairwise(edges)
-
-
-def _continuity_of_directions(t: Trial, whole: Result) -> None:
+def _same_in_directions(t: Trial, whole: Result, chunks: Sequence[tuple[int, int]], what: str) -> None:
     """One bidirectional layer: the forward half is chunked left to right, the backward half right to left."""
     assert t.rules.output is not None
     width = whole.output.shape[-1] // 2
     for direction, name in enumerate(("forward", "backward")):
-        spans = list(_chunks(t))
-        if direction == 1:
-            spans.reverse()
         outputs, state, final = [], t.state, None
-        for start, stop in spans:
+        for start, stop in chunks if direction == 0 else reversed(chunks):
             part = t.call(t.steps(t.input, start, stop), state)
             outputs.append(part.output.narrow(-1, direction * width, width))
             state = final = part.state
         if direction == 1:
             outputs.reverse()
         half = whole.output.narrow(-1, direction * width, width)
-        cuts = f"{name} half in chunks cut at {', '.join(map(str, t.case.splits))}"
-        t.same(join(outputs, t.rules.output, "T"), half, f"{cuts}: output", t.rules.output)
+        t.same(join(outputs, t.rules.output, "T"), half, f"{name} half {what}: output", t.rules.output)
         for (leaf_name, leaf), (_, expected) in zip(state_leaves(final), state_leaves(whole.state), strict=True):
-            t.same(leaf[direction], expected[direction], f"{cuts}: {leaf_name}")
+            t.same(leaf[direction], expected[direction], f"{name} half {what}: {leaf_name}")
+
+
+def _only_single_steps_differ(t: Trial, whole: Result) -> bool:
+    """Whether all that is wrong with a cut sequence is what a call of a single step computes."""
+    length, splits = t.sizes["T"], t.case.splits
+    longer: list[int] = []
+    for cut in splits:
+        if cut - (longer[-1] if longer else 0) > 1 and length - cut > 1:
+            longer.append(cut)
+    if tuple(longer) == splits or not _runs_in_one_direction(t.contract):
+        return False
+    try:
+        _same_in_chunks(t, whole, longer or ([length // 2] if length > 3 else []))
+    except Violation:
+        return False
+    try:
+        _same_in_chunks(t, whole, range(1, length))
+    except Violation:
+        return True
+    return False
+
+
+def _runs_in_one_direction(contract: Contract) -> bool:
+    """Whether RP202 has cases of it."""
+    if "bidirectional" not in contract.roles:
+        return True
+    domain = contract.hyperparameters[contract.roles["bidirectional"]]
+    return isinstance(domain, Domain) and False in domain.values
 
 
 @check(
@@ -137,16 +160,8 @@ def stepwise(t: Trial) -> None:
     Fix: Write one function for one step and let both paths call it. Where the whole sequence has a parallel form,
     derive the single step from the same formula, initial state included.
     """
-    assert t.rules.output is not None
     whole = t.call()
-    outputs, state = [], t.state
-    for step in range(t.sizes["T"]):
-        part = t.call(t.steps(t.input, step, step + 1), state)
-        outputs.append(part.output)
-        state = part.state
-    if t.rules.output.axis("T") is not None:
-        t.same(join(outputs, t.rules.output, "T"), whole.output, "step by step: output", t.rules.output)
-    t.same(state, whole.state, "step by step: final state", t.rules.state)
+    _same_in_chunks(t, whole, range(1, t.sizes["T"]))
 
 
 @check(
@@ -417,6 +432,7 @@ def round_trip(t: Trial) -> None:
     when=when.all_of(when.has_state, when.independent_rows),
     needs=Needs(batches=(2, 3, 4, 5), picks=2),
     after=(*BASICS, "RP208", "RP301"),
+    explained_by=("RP302",),
     hint="The last batch of an epoch is smaller: some rows of the state go on alone. Look for a batch size that is "
     "remembered, or rows matched by position in a larger buffer.",
 )

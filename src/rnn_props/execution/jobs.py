@@ -33,7 +33,10 @@ _INHERITED_CRASH_SHRINKS = 10
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one case went: the kind, and the texts that a finding is made of."""
+    """How one case went: the kind, and the texts that a finding is made of.
+
+    `in_torch` says that the process ended inside a call that torch.nn's own recurrent modules made.
+    """
 
     kind: str
     message: str = ""
@@ -42,6 +45,7 @@ class Outcome:
     where: str = ""
     signal: str = ""
     advice: bool = False
+    in_torch: bool = False
     seconds: float = 0.0
     in_target: float = 0.0
 
@@ -173,12 +177,14 @@ class CheckJob:
             return replace(result, hint=_CONTRACT_HINT) if errors[0].kind == "contract" else result
         ordered = sorted(findings.items(), key=lambda item: item[0][1])  # what is the target's own comes first
         own = {key for key, inherited in findings if not inherited}
-        shown = []
+        shown: list[Finding] = []
         for (key, inherited), (case, outcome) in ordered[:MOST_FINDINGS]:
             if inherited and key in own:
                 continue
             small, outcome = yield from self._shrunk(case, outcome, inherited)
-            shown.append(self._finding(small, outcome, inherited))
+            finding = self._finding(small, outcome, inherited)
+            if all((other.case_id, other.kind) != (finding.case_id, finding.kind) for other in shown):
+                shown.append(finding)  # two cases may be one when they are as small as can be
         shown += [self._unconfirmed(outcome) for outcome in fatal[:1]]
         status: Status = "passed"
         if any(finding.status == "failed" for finding in shown):
@@ -218,8 +224,8 @@ class CheckJob:
             return True
         if self.contract.torch_module is None:
             return False
-        if outcome.fatal and case.packing and case.fault is not None and case.fault.family in ("state", "lengths"):
-            return True  # torch does not look at these, and how its call ends is a matter of what memory it meets
+        if outcome.in_torch and case.fault is not None:
+            return True  # handed on to torch, and how its call ends then is a matter of what memory it meets
         outcomes = yield self._batch([case], reference=True, fresh=outcome.fatal)
         if case.packing and {outcomes[0].kind, outcome.kind} <= _UNCHECKED:
             return True  # where torch writes past its memory, how that ends differs from run to run

@@ -6,13 +6,14 @@ it, so it stays single-threaded and safe to fork. It tells its parent of every c
 when the parent goes away it kills its children and ends.
 
 Commands arrive as single bytes: `W` forks a worker and `N` a nursery for a target, each with the socket of the new
-process; `C` imports torch's compiler.
+process, a worker also with the file that it is to leave its last words in; `C` imports torch's compiler.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import faulthandler
 import importlib
 import os
 import select
@@ -54,9 +55,9 @@ def _serve(channel: socket.socket, target: Any) -> NoReturn:
         if channel not in ready:
             continue
         try:
-            command, sockets, _, _ = socket.recv_fds(channel, 1, 1)
+            command, files, _, _ = socket.recv_fds(channel, 1, 2)
         except OSError:
-            command, sockets = b"", []
+            command, files = b"", []
         if not command:
             _end(children)
         if command == b"C":
@@ -65,13 +66,16 @@ def _serve(channel: socket.socket, target: Any) -> NoReturn:
             continue
         pid = os.fork()
         if pid == 0:
-            _become(command, sockets[0], channel, [wake_read, wake_write], target)
-        os.close(sockets[0])
+            _become(command, files, channel, [wake_read, wake_write], target)
+        for file in files:
+            os.close(file)
         children.add(pid)
         wire.send(channel, {"forked": pid})
 
 
-def _become(command: bytes, number: int, parent: socket.socket, others: list[socket.socket], target: Any) -> NoReturn:
+def _become(
+    command: bytes, files: list[int], parent: socket.socket, others: list[socket.socket], target: Any
+) -> NoReturn:
     """In the child: let go of the parent's sockets, and be a worker or a nursery."""
     status = 1
     try:
@@ -80,11 +84,12 @@ def _become(command: bytes, number: int, parent: socket.socket, others: list[soc
         for unused in (parent, *others):
             unused.close()
         _die_with_parent()
-        own = socket.socket(fileno=number)
+        own = socket.socket(fileno=files[0])
         if command == b"N":
             _be_nursery(own)
         from rnn_props.execution.worker import serve
 
+        faulthandler.enable(files[1], all_threads=False)
         serve(own, target)
         status = 0
     finally:

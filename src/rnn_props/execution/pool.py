@@ -20,6 +20,8 @@ from rnn_props.execution import wire
 _START_LIMIT = 180.0
 #: Seconds that forking a process may take.
 _FORK_LIMIT = 60.0
+#: Seconds that a process that hangs may take to say where.
+_WORDS_LIMIT = 2.0
 
 
 class WorkersUnavailableError(RuntimeError):
@@ -66,11 +68,11 @@ class Nursery:
             if key in message or "error" in message:
                 return message
 
-    def fork(self, command: bytes) -> tuple[socket.socket, int]:
+    def fork(self, command: bytes, *files: int) -> tuple[socket.socket, int]:
         """The socket to a new child, which may be written to at once, and the child's number here (see `pid_of`)."""
         ours, theirs = socket.socketpair()
         with theirs:
-            socket.send_fds(self.channel, [command], [theirs.fileno()])
+            socket.send_fds(self.channel, [command], [theirs.fileno(), *files])
         self._asked += 1
         return ours, self._asked - 1
 
@@ -102,7 +104,8 @@ class Worker:
 
     def __init__(self, nursery: Nursery, contract: Mapping[str, Any] | None) -> None:
         self._nursery = nursery
-        self.channel, self._number = nursery.fork(b"W")
+        self._last_words = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
+        self.channel, self._number = nursery.fork(b"W", self._last_words.fileno())
         self.reader = wire.Reader(self.channel)
         self.fresh = True
         self.has_compiler = nursery.has_compiler
@@ -121,9 +124,30 @@ class Worker:
 
     def end(self) -> None:
         """Kill the process if it still runs."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
+        self._signal(signal.SIGKILL)
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the process, which ends by itself."""
         self.channel.close()
+        self._last_words.close()
+
+    def end_with_words(self) -> str:
+        """Kill a process that hangs. Returns what it said of where it is."""
+        self._signal(signal.SIGABRT)
+        if self._nursery.status_of(self.pid, _WORDS_LIMIT) is None:
+            self._signal(signal.SIGKILL)
+        words = self._words()
+        self.close()
+        return words
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    def _words(self) -> str:
+        self._last_words.seek(0)
+        return self._last_words.read().decode(errors="replace")
 
     def cpu_seconds(self) -> float | None:
         """The processor time that the process has had; None where that can't be read."""
@@ -133,11 +157,11 @@ class Worker:
             return None
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    def cause_of_death(self) -> str:
-        """Why a worker whose socket closed by itself ended."""
-        status = self._nursery.status_of(self.pid)
-        self.channel.close()
-        return _cause(status)
+    def cause_of_death(self) -> tuple[str, str]:
+        """Why a worker whose socket closed by itself ended, and what `faulthandler` wrote of where it was."""
+        cause, words = _cause(self._nursery.status_of(self.pid)), self._words()
+        self.close()
+        return cause, words
 
 
 def _cause(status: int | None) -> str:

@@ -17,6 +17,7 @@ from rnn_props.execution.jobs import Batch, CheckJob, Job, Outcome
 from rnn_props.execution.outcomes import CheckResult
 from rnn_props.execution.plans import Plans
 from rnn_props.execution.pool import Nursery, Worker
+from rnn_props.subjects import died_in_torch, own_frame_of_death
 
 if TYPE_CHECKING:
     from rnn_props.execution.runner import Runner
@@ -93,7 +94,7 @@ class TargetSession:
         """End the workers."""
         for slot in self._slots:
             if slot.worker is not None:
-                slot.worker.channel.close()
+                slot.worker.close()
         self._end_drafter()
         self._selector.close()
         self._runner.pool.close_target(self._nursery)
@@ -255,8 +256,10 @@ class TargetSession:
                 and not self._starved(slot, now)
             ):
                 seconds = now - slot.since
-                self._retire(slot)
-                self._lost(slot, Outcome("hung", signal="SIGKILL", seconds=seconds))
+                self._selector.unregister(slot.worker.channel)
+                words = slot.worker.end_with_words()
+                slot.worker = None
+                self._lost(slot, _death("hung", "SIGKILL", words, seconds))
 
     def _starved(self, slot: _Slot, now: float) -> bool:
         """Whether a case is slow only because the machine is busy: it works, and has not had its time yet."""
@@ -275,10 +278,10 @@ class TargetSession:
             worker.reader.fill()
         except EOFError:
             self._selector.unregister(worker.channel)
-            cause = worker.cause_of_death()
+            cause, words = worker.cause_of_death()
             slot.worker = None
             if slot.batch is not None:
-                self._lost(slot, Outcome("crashed", signal=cause, seconds=time.monotonic() - slot.since))
+                self._lost(slot, _death("crashed", cause, words, time.monotonic() - slot.since))
             return
         while slot.worker is worker:
             found, message = worker.reader.buffered()
@@ -315,6 +318,11 @@ class TargetSession:
             self._runner.listener(
                 CheckProgress(self._target, slot.code, name, len(slot.outcomes), slot.batch.shrinking)
             )
+
+
+def _death(kind: str, signal: str, words: str, seconds: float) -> Outcome:
+    where, in_torch = own_frame_of_death(words), died_in_torch(words)
+    return Outcome(kind, where=where, signal=signal, in_torch=in_torch, seconds=seconds)
 
 
 def _outcome(message: Mapping[str, Any]) -> Outcome:

@@ -1,5 +1,6 @@
 """The module under test: built, called, its results unpacked, torch's global state kept clean."""
 
+from rnn_props.subjects.frames import died_in_torch, own_frame_of_death
 from rnn_props.subjects.hidden import hidden_tensors, registered_tensors
 from rnn_props.subjects.hygiene import GlobalState, filled_memory, kept_clean
 from rnn_props.subjects.subject import (
@@ -28,6 +29,7 @@ __all__ = [
     "as_builder",
     "clone",
     "cut",
+    "died_in_torch",
     "expected_shapes",
     "filled_memory",
     "hidden_tensors",
@@ -36,6 +38,7 @@ __all__ = [
     "leaves",
     "map_tree",
     "map_with_rules",
+    "own_frame_of_death",
     "registered_tensors",
     "select",
     "state_leaves",

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import copy
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from rnn_props.contracts import CallRules, Contract, ShapeRule
+from rnn_props.subjects.frames import own_frame
 from rnn_props.subjects.hygiene import GlobalState, kept_clean
 from rnn_props.subjects.trees import Tree, clone
 
@@ -35,7 +34,7 @@ class TargetRaisedError(Exception):
         super().__init__(f"{doing} raised {type(error).__name__}: {error}")
         self.error = error
         self.doing = doing
-        self.where = _own_frame(error)
+        self.where = own_frame(error)
 
 
 class UnusableResultError(Exception):
@@ -292,14 +291,3 @@ def _kind(value: Any) -> str:
     if isinstance(value, tuple | list):
         return f"a {type(value).__name__} of {len(value)}"
     return "None" if value is None else f"an object of type {type(value).__name__}"
-
-
-def _own_frame(error: BaseException) -> str:
-    """The innermost frame of the error that is neither torch's nor ours: where the user should look."""
-    own = str(Path(__file__).resolve().parents[1])
-    zoo, of_torch = f"{own}/zoo", str(Path(torch.__file__).parent)
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        file = frame.filename
-        if not file.startswith(of_torch) and (not file.startswith(own) or file.startswith(zoo)):
-            return f"{frame.filename}:{frame.lineno} in {frame.name}: {frame.line}"
-    return ""
