@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from torch import Tensor, nn
+
 from rnn_props.cases import Case
 from rnn_props.checks import Discarded, Trial, Violation, get
 from rnn_props.contracts import Contract
@@ -12,6 +14,21 @@ from rnn_props.execution.plans import Plans
 from rnn_props.execution.profiles import PROFILES
 from rnn_props.inference import infer_contract
 from rnn_props.subjects import Factory, TargetRaisedError
+
+
+class FinishedModel(nn.Module):
+    """`(B, T, I)` to `(B, O)`, with a method to override."""
+
+    def __init__(self, input_size: int, hidden_size: int, output_size: int) -> None:
+        super().__init__()
+        self.gru = nn.GRU(input_size, hidden_size, batch_first=True)
+        self.head = nn.Linear(hidden_size, output_size)
+
+    def finish(self, scores: Tensor) -> Tensor:
+        return scores
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.finish(self.head(self.gru(x)[1][-1]))
 
 
 def trial(target: Any, contract: Contract | None = None, **fields: Any) -> Trial:

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 import torch
-from check_runs import finding, not_applicable, outcome, outcomes, trial
+from check_runs import FinishedModel, finding, not_applicable, outcome, outcomes, trial
 from torch import Tensor, nn
 
 from rnn_props import zoo
@@ -30,21 +30,6 @@ CONTRACT = Contract(
     hyperparameters={name: integers(1, 5) for name in SIZES},
     roles={name: name for name in SIZES},
 )
-
-
-class _Model(nn.Module):
-    """`(B, T, I)` to `(B, O)`, with a method to override."""
-
-    def __init__(self, input_size: int, hidden_size: int, output_size: int) -> None:
-        super().__init__()
-        self.gru = nn.GRU(input_size, hidden_size, batch_first=True)
-        self.head = nn.Linear(hidden_size, output_size)
-
-    def finish(self, scores: Tensor) -> Tensor:
-        return scores
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.finish(self.head(self.gru(x)[1][-1]))
 
 
 def _of_model(target: type[nn.Module], **fields: object) -> Trial:
@@ -79,7 +64,7 @@ def test_a_contract_that_does_not_promise_it_switches_the_check_off(code: str) -
 
 @pytest.mark.parametrize("code", CODES)
 def test_a_branch_on_a_value_is_no_failure(code: str) -> None:
-    class Branches(_Model):
+    class Branches(FinishedModel):
         def finish(self, scores: Tensor) -> Tensor:
             return scores if bool(scores.sum() > 0) else scores - 1
 
@@ -91,7 +76,7 @@ def test_a_branch_on_a_value_is_no_failure(code: str) -> None:
 
 
 def test_a_program_that_takes_one_batch_size_only_is_advice() -> None:
-    class CountsRows(_Model):
+    class CountsRows(FinishedModel):
         def finish(self, scores: Tensor) -> Tensor:
             return torch.stack([scores[row] for row in range(len(scores))])
 

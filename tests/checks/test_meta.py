@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from check_runs import finding, not_applicable, outcomes
+from check_runs import FinishedModel, finding, not_applicable, outcomes
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -41,24 +41,9 @@ def test_each_bug_is_found_by_the_two_devices_that_meet(specimen: zoo.Specimen) 
     assert found.startswith("on the meta device, calling it in float64 raised RuntimeError: Tensor on device ")
 
 
-class _Model(nn.Module):
-    """`(B, T, I)` to `(B, O)`, with a method to override."""
-
-    def __init__(self, input_size: int, hidden_size: int, output_size: int) -> None:
-        super().__init__()
-        self.gru = nn.GRU(input_size, hidden_size, batch_first=True)
-        self.head = nn.Linear(hidden_size, output_size)
-
-    def finish(self, scores: Tensor) -> Tensor:
-        return scores
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.finish(self.head(self.gru(x)[1][-1]))
-
-
 @pytest.mark.parametrize("need", ["a branch", "a number", "numpy", "a copy on the CPU", "a mask as an index"])
 def test_a_module_that_needs_values_is_not_accused(need: str) -> None:
-    class Needs(_Model):
+    class Needs(FinishedModel):
         def finish(self, scores: Tensor) -> Tensor:
             if need == "a branch":
                 return scores if bool(scores.abs().max() < 1e9) else scores * 0
@@ -76,7 +61,7 @@ def test_a_module_that_needs_values_is_not_accused(need: str) -> None:
 
 
 def test_a_result_that_is_left_on_the_cpu_is_found_where_no_operation_complains() -> None:
-    class MultipliesOnCPU(_Model):
+    class MultipliesOnCPU(FinishedModel):
         def finish(self, scores: Tensor) -> Tensor:
             return torch.eye(scores.size(0), dtype=scores.dtype) @ scores
 

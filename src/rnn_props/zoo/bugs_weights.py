@@ -151,9 +151,7 @@ class SharesDirections(PlainGRU):
 class RepeatsOneLayer(nn.Module):
     def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1) -> None:
         super().__init__()
-        check.check_size("input_size", input_size)
-        check.check_size("hidden_size", hidden_size)
-        check.check_size("num_layers", num_layers)
+        check.check_sizes(input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
         self.input_size = input_size
         first = nn.GRU(input_size, hidden_size, batch_first=True)
         self.layers = nn.ModuleList([first] + [nn.GRU(hidden_size, hidden_size, batch_first=True)] * (num_layers - 1))

@@ -36,8 +36,7 @@ class PlainCell(nn.Module):
 
     def check_arguments(self) -> None:
         """Raise TypeError or ValueError if a hyperparameter is not one that the cell can have."""
-        check.check_size("input_size", self.input_size)
-        check.check_size("hidden_size", self.hidden_size)
+        check.check_sizes(input_size=self.input_size, hidden_size=self.hidden_size)
         check.check_flag("bias", self.bias)
 
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:

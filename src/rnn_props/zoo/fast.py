@@ -21,8 +21,7 @@ class OneLayer(nn.Module):
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
-        check.check_size("input_size", input_size)
-        check.check_size("hidden_size", hidden_size)
+        check.check_sizes(input_size=input_size, hidden_size=hidden_size)
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.make_parameters()
@@ -191,8 +190,7 @@ class CompactGRUCell(nn.Module):
 
     def __init__(self, input_size: int, hidden_size: int, bias: bool = True) -> None:
         super().__init__()
-        check.check_size("input_size", input_size)
-        check.check_size("hidden_size", hidden_size)
+        check.check_sizes(input_size=input_size, hidden_size=hidden_size)
         check.check_flag("bias", bias)
         rows = 3 * hidden_size
         self.input_size, self.hidden_size = input_size, hidden_size

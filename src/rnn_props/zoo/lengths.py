@@ -29,8 +29,7 @@ class PaddedGRU(nn.Module):
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
-        check.check_size("input_size", input_size)
-        check.check_size("hidden_size", hidden_size)
+        check.check_sizes(input_size=input_size, hidden_size=hidden_size)
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.cell = nn.GRUCell(input_size, hidden_size)
@@ -83,9 +82,7 @@ class SentenceEncoder(nn.Module):
 
     def __init__(self, input_size: int, hidden_size: int, output_size: int, bidirectional: bool = False) -> None:
         super().__init__()
-        check.check_size("input_size", input_size)
-        check.check_size("hidden_size", hidden_size)
-        check.check_size("output_size", output_size)
+        check.check_sizes(input_size=input_size, hidden_size=hidden_size, output_size=output_size)
         check.check_flag("bidirectional", bidirectional)
         self.input_size = input_size
         self.lstm = nn.LSTM(input_size, hidden_size, batch_first=True, bidirectional=bidirectional)
@@ -120,9 +117,7 @@ class LengthsTagger(nn.Module):
 
     def __init__(self, input_size: int, hidden_size: int, output_size: int) -> None:
         super().__init__()
-        check.check_size("input_size", input_size)
-        check.check_size("hidden_size", hidden_size)
-        check.check_size("output_size", output_size)
+        check.check_sizes(input_size=input_size, hidden_size=hidden_size, output_size=output_size)
         self.input_size = input_size
         self.gru = nn.GRU(input_size, hidden_size, batch_first=True, bidirectional=True)
         self.head = nn.Linear(2 * hidden_size, output_size)

@@ -24,9 +24,7 @@ class LSTMModel(nn.Module):
 
     def check_arguments(self) -> None:
         """Raise unless every size is a positive integer."""
-        check.check_size("input_size", self.input_size)
-        check.check_size("hidden_size", self.hidden_size)
-        check.check_size("output_size", self.output_size)
+        check.check_sizes(input_size=self.input_size, hidden_size=self.hidden_size, output_size=self.output_size)
 
     def check_input(self, x: Tensor) -> None:
         """Raise unless the input is `(B, T, I)` with T > 0, of the weights' dtype and device."""
@@ -59,10 +57,9 @@ class MultiLayerLSTM(nn.Module):
 
     def __init__(self, input_size: int, hidden_size: int, num_layers: int, output_size: int) -> None:
         super().__init__()
-        check.check_size("input_size", input_size)
-        check.check_size("hidden_size", hidden_size)
-        check.check_size("num_layers", num_layers)
-        check.check_size("output_size", output_size)
+        check.check_sizes(
+            input_size=input_size, hidden_size=hidden_size, num_layers=num_layers, output_size=output_size
+        )
         self.input_size = input_size
         self.lstm = nn.LSTM(input_size, hidden_size, num_layers, batch_first=True)
         self.fc = nn.Linear(hidden_size, output_size)
@@ -86,9 +83,7 @@ class LSTMCellModel(nn.Module):
 
     def __init__(self, input_size: int, hidden_size: int, output_size: int) -> None:
         super().__init__()
-        check.check_size("input_size", input_size)
-        check.check_size("hidden_size", hidden_size)
-        check.check_size("output_size", output_size)
+        check.check_sizes(input_size=input_size, hidden_size=hidden_size, output_size=output_size)
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.lstm_cell = nn.LSTMCell(input_size, hidden_size)
@@ -110,9 +105,7 @@ class RNNTagger(nn.Module):
 
     def __init__(self, input_size: int, hidden_size: int, output_size: int, bidirectional: bool = False) -> None:
         super().__init__()
-        check.check_size("input_size", input_size)
-        check.check_size("hidden_size", hidden_size)
-        check.check_size("output_size", output_size)
+        check.check_sizes(input_size=input_size, hidden_size=hidden_size, output_size=output_size)
         check.check_flag("bidirectional", bidirectional)
         self.input_size = input_size
         self.hidden_size = hidden_size
@@ -137,9 +130,7 @@ class TimeFirstGRU(nn.Module):
 
     def __init__(self, input_size: int, hidden_size: int, output_size: int) -> None:
         super().__init__()
-        check.check_size("input_size", input_size)
-        check.check_size("hidden_size", hidden_size)
-        check.check_size("output_size", output_size)
+        check.check_sizes(input_size=input_size, hidden_size=hidden_size, output_size=output_size)
         self.input_size = input_size
         self.gru = nn.GRU(input_size, hidden_size)
         self.head = nn.Linear(hidden_size, output_size)
@@ -161,9 +152,7 @@ class TimeFirstLast(nn.Module):
 
     def __init__(self, input_size: int, hidden_size: int, output_size: int) -> None:
         super().__init__()
-        check.check_size("input_size", input_size)
-        check.check_size("hidden_size", hidden_size)
-        check.check_size("output_size", output_size)
+        check.check_sizes(input_size=input_size, hidden_size=hidden_size, output_size=output_size)
         self.input_size = input_size
         self.gru = nn.GRU(input_size, hidden_size)
         self.head = nn.Linear(hidden_size, output_size)
@@ -187,10 +176,9 @@ class SequenceClassifier(nn.Module):
         self, input_size: int, hidden_size: int, num_classes: int, num_layers: int = 1, dropout: float = 0.0
     ) -> None:
         super().__init__()
-        check.check_size("input_size", input_size)
-        check.check_size("hidden_size", hidden_size)
-        check.check_size("num_classes", num_classes)
-        check.check_size("num_layers", num_layers)
+        check.check_sizes(
+            input_size=input_size, hidden_size=hidden_size, num_classes=num_classes, num_layers=num_layers
+        )
         check.check_probability("dropout", dropout)
         self.input_size = input_size
         # nn.GRU warns about dropout with nothing above to drop.
@@ -218,9 +206,7 @@ class BidirectionalEncoder(nn.Module):
 
     def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1) -> None:
         super().__init__()
-        check.check_size("input_size", input_size)
-        check.check_size("hidden_size", hidden_size)
-        check.check_size("num_layers", num_layers)
+        check.check_sizes(input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
         self.input_size = input_size
         self.lstm = nn.LSTM(input_size, hidden_size, num_layers, batch_first=True, bidirectional=True)
 
@@ -237,9 +223,7 @@ class RunningMeanForecaster(nn.Module):
 
     def __init__(self, input_size: int, hidden_size: int, output_size: int) -> None:
         super().__init__()
-        check.check_size("input_size", input_size)
-        check.check_size("hidden_size", hidden_size)
-        check.check_size("output_size", output_size)
+        check.check_sizes(input_size=input_size, hidden_size=hidden_size, output_size=output_size)
         self.input_size = input_size
         self.lstm = nn.LSTM(input_size, hidden_size, batch_first=True)
         self.head = nn.Sequential(

@@ -76,9 +76,7 @@ class PlainRecurrent(nn.Module):
 
     def check_arguments(self) -> None:
         """Raise TypeError or ValueError if a hyperparameter is not one that the layer can have."""
-        check.check_size("input_size", self.input_size)
-        check.check_size("hidden_size", self.hidden_size)
-        check.check_size("num_layers", self.num_layers)
+        check.check_sizes(input_size=self.input_size, hidden_size=self.hidden_size, num_layers=self.num_layers)
         check.check_flag("bias", self.bias)
         check.check_flag("batch_first", self.batch_first)
         check.check_flag("bidirectional", self.bidirectional)

@@ -17,10 +17,9 @@ class StreamingTagger(nn.Module):
 
     def __init__(self, input_size: int, hidden_size: int, output_size: int, num_layers: int = 1) -> None:
         super().__init__()
-        check.check_size("input_size", input_size)
-        check.check_size("hidden_size", hidden_size)
-        check.check_size("output_size", output_size)
-        check.check_size("num_layers", num_layers)
+        check.check_sizes(
+            input_size=input_size, hidden_size=hidden_size, output_size=output_size, num_layers=num_layers
+        )
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.cells = nn.ModuleList(
@@ -75,9 +74,7 @@ class StreamingSummary(nn.Module):
 
     def __init__(self, input_size: int, hidden_size: int, output_size: int) -> None:
         super().__init__()
-        check.check_size("input_size", input_size)
-        check.check_size("hidden_size", hidden_size)
-        check.check_size("output_size", output_size)
+        check.check_sizes(input_size=input_size, hidden_size=hidden_size, output_size=output_size)
         self.input_size = input_size
         self.gru = nn.GRU(input_size, hidden_size)
         self.head = nn.Linear(hidden_size, output_size)

@@ -16,6 +16,12 @@ def check_size(name: str, value: object, *, least: int = 1) -> None:
         raise ValueError(f"{name} must be at least {least}, got {value}")
 
 
+def check_sizes(**sizes: object) -> None:
+    """Raise unless every size is a positive integer."""
+    for name, value in sizes.items():
+        check_size(name, value)
+
+
 def check_flag(name: str, value: object) -> None:
     """Raise unless `value` is a bool."""
     if not isinstance(value, bool):
