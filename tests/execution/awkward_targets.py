@@ -69,6 +69,18 @@ class DiesForThreeRows(_Model):
         return super().forward(x)
 
 
+class DiesInForward(_Model):
+    def forward(self, x: Tensor) -> Tensor:
+        ctypes.string_at(0)
+        return super().forward(x)
+
+
+class HangsInForward(_Model):
+    def forward(self, x: Tensor) -> Tensor:
+        while True:
+            time.sleep(0.05)
+
+
 class WantsAllMemory(_Model):
     def __init__(self, input_size: int, hidden_size: int, output_size: int) -> None:
         super().__init__(input_size, hidden_size, output_size)

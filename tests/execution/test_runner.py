@@ -20,7 +20,7 @@ import rnn_props
 from rnn_props.api import Options, run
 from rnn_props.checks import get as get_check
 from rnn_props.contracts import Capabilities, Contract, integers
-from rnn_props.execution import plans
+from rnn_props.execution import plans, runner
 from rnn_props.execution.events import CheckFinished, Event, RunFinished, TargetFinished
 from rnn_props.execution.outcomes import TargetResult
 from rnn_props.execution.plans import Plans
@@ -72,6 +72,16 @@ def test_a_target_that_can_not_be_used_is_one_clear_message(target: str, message
     assert result.status == "error"
     assert message in result.message
     assert result.results == ()
+
+
+def test_a_target_that_dies_or_hangs_in_its_first_call_is_told_with_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    dead = one("DiesInForward").message
+    assert dead.startswith("its simplest configuration killed the process (SIGSEGV at ")
+    assert dead.endswith("in forward: ctypes.string_at(0))")
+    monkeypatch.setattr(runner, "_DESCRIBE_LIMIT", 3.0)
+    hung = one("HangsInForward").message
+    assert hung.startswith("its simplest configuration gave no result in 3 s; the process was killed at ")
+    assert hung.endswith("in forward: time.sleep(0.05)")
 
 
 def test_the_message_names_the_line_of_the_user() -> None:

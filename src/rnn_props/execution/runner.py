@@ -19,6 +19,7 @@ from rnn_props.execution.outcomes import CheckResult, TargetResult, target_statu
 from rnn_props.execution.pool import Nursery, Pool, TargetUnusableError, Worker
 from rnn_props.execution.profiles import Profile
 from rnn_props.execution.session import TargetSession
+from rnn_props.subjects import own_frame_of_death
 
 #: Seconds for importing a target and settling its contract.
 _DESCRIBE_LIMIT = 120.0
@@ -140,13 +141,16 @@ class Runner:
         try:
             answer = worker.reader.next()
         except TimeoutError:
-            worker.end()
+            where = own_frame_of_death(worker.end_with_words())
             raise TargetUnusableError(
                 f"its simplest configuration gave no result in {_DESCRIBE_LIMIT:g} s; the process was killed"
+                f"{where and f' at {where}'}"
             ) from None
         except EOFError:
+            cause, words = worker.cause_of_death()
+            where = own_frame_of_death(words)
             raise TargetUnusableError(
-                f"its simplest configuration killed the process ({worker.cause_of_death()})"
+                f"its simplest configuration killed the process ({cause}{where and f' at {where}'})"
             ) from None
         worker.end()
         if "error" in answer:
