@@ -10,7 +10,7 @@ from torch import Tensor
 from rnn_props.zoo.cells import PlainGRUCell, PlainLSTMCell
 from rnn_props.zoo.drop_ins import PlainGRU, PlainLSTM, PlainRNN
 from rnn_props.zoo.models import LSTMCellModel, LSTMModel
-from rnn_props.zoo.recurrent import Leaves, Steps, Weights
+from rnn_props.zoo.recurrent import Leaves, Steps, Weights, ragged
 from rnn_props.zoo.registry import bug
 
 
@@ -148,7 +148,7 @@ class UpperLayersLookAhead(PlainGRU):
     def between_layers(self, steps: Steps, layer: int) -> Steps:
         steps = super().between_layers(steps, layer)
         following = [*steps[1:], steps[-1]]
-        if len({len(step) for step in steps}) > 1 or self.bidirectional:
+        if ragged(steps) or self.bidirectional:
             return steps
         return [(now + after) / 2 for now, after in zip(steps, following, strict=True)]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rnn_props.zoo.drop_ins import PlainGRU, PlainLSTM, PlainRNN
-from rnn_props.zoo.recurrent import Leaves, Steps, Weights
+from rnn_props.zoo.recurrent import Leaves, Steps, Weights, ragged
 from rnn_props.zoo.registry import bug
 
 # RP209: each layer and direction is the one of its name
@@ -50,7 +50,7 @@ class ResidualIntoThirdLayer(PlainGRU):
 @bug("RP305", "the outputs of the backward direction are not flipped back")
 class BackwardOutputNotFlipped(PlainGRU):
     def join_directions(self, forward: Steps, backward: Steps) -> Steps:
-        return super().join_directions(forward, backward[::-1] if _equal_rows(backward) else backward)
+        return super().join_directions(forward, backward if ragged(backward) else backward[::-1])
 
 
 @bug("RP305", "the input of the backward direction is not flipped: it reads from left to right, too")
@@ -66,7 +66,7 @@ class BackwardInputNotFlipped(PlainLSTM):
 @bug("RP305", "in sequences of more than twelve steps the backward half is one step late")
 class BackwardHalfOneStepLate(PlainRNN):
     def join_directions(self, forward: Steps, backward: Steps) -> Steps:
-        late = len(backward) > 12 and _equal_rows(backward)
+        late = len(backward) > 12 and not ragged(backward)
         return super().join_directions(forward, [backward[0], *backward[:-1]] if late else backward)
 
 
@@ -94,8 +94,3 @@ class MiddleLayerNotReversed(PlainRNN):
         outputs, final = self.run_direction(steps, self.row_state(state, layer, 0), layer, 0)
         back, final_back = self.run_direction(steps, self.row_state(state, layer, 1), layer, 1)
         return self.join_directions(outputs, back), [final, final_back]
-
-
-def _equal_rows(steps: Steps) -> bool:
-    """Whether all rows run to the end, as in what is not packed."""
-    return len({len(step) for step in steps}) == 1

@@ -105,9 +105,9 @@ class WritesStateInPlace(PlainRNN):
         h = state[0].clone()
         outputs = []
         for x in steps:
-            (new,) = self.cell(x, (h[: len(x)],), self.weights(layer, direction))
+            (new,) = self.cell(x, (h[: x.size(0)],), self.weights(layer, direction))
             outputs.append(new)
-            h[: len(x)] = new
+            h[: x.size(0)] = new
         return outputs, (h,)
 
 

@@ -39,8 +39,8 @@ class EndedRowsOverwritten(PlainGRU):
 
     def run_direction(self, steps: Steps, state: Leaves, layer: int, direction: int) -> tuple[Steps, Leaves]:
         outputs, final = super().run_direction(steps, state, layer, direction)
-        running = len(steps[-1])
-        if direction == 0 and running < len(final[0]):
+        running = steps[-1].size(0)
+        if direction == 0 and running < final[0].size(0):
             final = tuple(torch.cat((leaf[:running], leaf[running - 1 : running].expand_as(leaf[running:])))
                           for leaf in final)  # fmt: skip
         return outputs, final
@@ -51,8 +51,8 @@ class BackwardIgnoresStateWhenRagged(PlainLSTM):
     """Rows that join later on the way back start afresh."""
 
     def run_direction(self, steps: Steps, state: Leaves, layer: int, direction: int) -> tuple[Steps, Leaves]:
-        if direction == 1 and len(steps[0]) < len(state[0]):
-            first = len(steps[0])
+        if direction == 1 and steps[0].size(0) < state[0].size(0):
+            first = steps[0].size(0)
             state = tuple(torch.cat((leaf[:first], torch.zeros_like(leaf[first:]))) for leaf in state)
         return super().run_direction(steps, state, layer, direction)
 
@@ -63,8 +63,8 @@ class ThirdLayerDropsCellState(PlainLSTM):
 
     def run_direction(self, steps: Steps, state: Leaves, layer: int, direction: int) -> tuple[Steps, Leaves]:
         outputs, (h, c) = super().run_direction(steps, state, layer, direction)
-        if layer == 2 and len(steps[-1]) < len(c) and direction == 0:
-            c = torch.cat((c[: len(steps[-1])], torch.zeros_like(c[len(steps[-1]) :])))
+        if layer == 2 and steps[-1].size(0) < c.size(0) and direction == 0:
+            c = torch.cat((c[: steps[-1].size(0)], torch.zeros_like(c[steps[-1].size(0) :])))
         return outputs, (h, c)
 
 

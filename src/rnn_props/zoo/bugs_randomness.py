@@ -12,14 +12,8 @@ from torch.nn import functional as F
 
 from rnn_props.zoo.drop_ins import PlainGRU, PlainLSTM, PlainRNN
 from rnn_props.zoo.models import LSTMModel
-from rnn_props.zoo.recurrent import Leaves, Steps
+from rnn_props.zoo.recurrent import Leaves, Steps, ragged
 from rnn_props.zoo.registry import bug
-
-
-def packed(steps: Steps) -> bool:
-    """Whether rows end at different steps."""
-    return len({len(step) for step in steps}) > 1
-
 
 # RP502: dropout acts between layers
 
@@ -57,7 +51,7 @@ class ForgetsToScaleWhatIsKept(PlainGRU):
 @bug("RP502", "the mask of the first training call is kept for all later ones of its size")
 class KeepsItsFirstMask(PlainLSTM):
     def between_layers(self, steps: Steps, layer: int) -> Steps:
-        if packed(steps) or not (self.training and self.dropout > 0):
+        if ragged(steps) or not (self.training and self.dropout > 0):
             return super().between_layers(steps, layer)
         x = torch.stack(steps)
         masks = self.__dict__.setdefault("masks", {})
@@ -69,7 +63,7 @@ class KeepsItsFirstMask(PlainLSTM):
 @bug("RP502", "above the first layer the state is dropped from step to step")
 class DropsStateOfUpperLayers(PlainGRU):
     def run_direction(self, steps: Steps, state: Leaves, layer: int, direction: int) -> tuple[Steps, Leaves]:
-        if packed(steps) or not (layer and self.training and self.dropout > 0):
+        if ragged(steps) or not (layer and self.training and self.dropout > 0):
             return super().run_direction(steps, state, layer, direction)
         outputs: Steps = []
         for x in steps:
@@ -91,7 +85,7 @@ class DropsWithItsOwnProbability(PlainLSTM):
 @bug("RP503", "in training mode the state is set to zero every twelve steps, where it was to be detached")
 class ForgetsEveryTwelveStepsInTraining(PlainGRU):
     def run_direction(self, steps: Steps, state: Leaves, layer: int, direction: int) -> tuple[Steps, Leaves]:
-        if packed(steps) or not self.training:
+        if ragged(steps) or not self.training:
             return super().run_direction(steps, state, layer, direction)
         outputs: Steps = []
         for start in range(0, len(steps), 12):

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from rnn_props.zoo.cells import PlainGRUCell, PlainLSTMCell, PlainRNNCell
 from rnn_props.zoo.drop_ins import PlainGRU, PlainLSTM, PlainRNN
 from rnn_props.zoo.models import LSTMModel, TimeFirstLast
-from rnn_props.zoo.recurrent import Leaves, Steps
+from rnn_props.zoo.recurrent import Leaves, Steps, ragged
 from rnn_props.zoo.registry import bug
 
 # RP401: inputs
@@ -262,7 +262,7 @@ class SkipsNativeChecks(PlainLSTM):
         super().check_state((self.pad_rows(h) if same else h, self.pad_rows(c)), batch, batched)
 
     def run_layers(self, steps: Steps, state: Leaves) -> tuple[Steps, Leaves]:
-        if self.proj_size or len({len(step) for step in steps}) > 1:
+        if self.proj_size or ragged(steps):
             return super().run_layers(steps, (state[0], self.pad_rows(state[1])))
         with native_kernel():
             output, h, c = _VF.lstm(

@@ -35,6 +35,11 @@ class Weights(NamedTuple):
     hr: Tensor | None
 
 
+def ragged(steps: Steps) -> bool:
+    """Whether rows end at different steps, as those of packed sequences do."""
+    return any(step.size(0) != steps[0].size(0) for step in steps)
+
+
 def _split(tensor: Tensor, sizes: list[int]) -> Steps:
     ends = list(accumulate(sizes))
     return [tensor[end - size : end] for size, end in zip(sizes, ends, strict=True)]
@@ -319,7 +324,7 @@ class PlainRecurrent(nn.Module):
             return steps
         # One call for all steps draws the same numbers as torch's layers do.
         dropped = F.dropout(torch.cat(steps), float(self.dropout))
-        return _split(dropped, [len(step) for step in steps])
+        return _split(dropped, [step.size(0) for step in steps])
 
     def run_layer(self, steps: Steps, state: Leaves, layer: int) -> tuple[Steps, list[Leaves]]:
         """Run one layer in its one or two directions; return its steps and the final leaves of each direction."""
