@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 pytest_plugins = ["pytester"]
+
+# A busy machine is not a failure.
+settings.register_profile("repository", deadline=None)
+settings.load_profile("repository")
 
 #: Lines of the zoo's kill table, filled by tests/zoo.
 ZOO_TABLE: list[str] = []

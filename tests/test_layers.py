@@ -26,6 +26,7 @@ LAYERS = (
     {"cases"},
     {"inference"},
     {"subjects"},
+    {"devices"},
     {"contracts"},
     {"targets"},
 )

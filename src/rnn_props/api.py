@@ -11,10 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from rnn_props import devices
 from rnn_props.checks import Check, select
 from rnn_props.contracts import Contract
 from rnn_props.execution.events import Listener, RunFinished, RunStarted
 from rnn_props.execution.events import ignore as ignore_events
+from rnn_props.execution.items import Item, items_of
 from rnn_props.execution.outcomes import CheckResult
 from rnn_props.execution.pool import Pool, TargetUnusableError, WorkersUnavailableError
 from rnn_props.execution.profiles import PROFILES
@@ -41,7 +43,9 @@ class Options:
             on nothing else.
         jobs: workers at a time; one a core by default.
         arguments: constructor arguments that are held at a value.
-        devices: only `cpu` so far.
+        devices: names of devices to run on, such as `cpu`, `sim`, `cuda`, `cuda:1`, `mps`; `all` is what is there.
+            Checks on a device that is not there are counted as skipped.
+        require_devices: the same, but a device that is not there is an error.
         strict: advice, and what torch itself does wrong, count as failures.
         contract: the contract to hold the target to, in place of the one that would be inferred. Its hyperparameters
             may be drawn by Hypothesis strategies.
@@ -55,6 +59,7 @@ class Options:
     jobs: int | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
     devices: tuple[str, ...] = ("cpu",)
+    require_devices: tuple[str, ...] = ()
     strict: bool = False
     contract: Contract | None = None
 
@@ -77,19 +82,29 @@ def resolve(options: Options) -> RunOptions:
         raise ValueError(f"seed must be between 0 and {_LARGEST_SEED} (got {options.seed})")
     if options.jobs is not None and options.jobs < 1:
         raise ValueError(f"jobs must be at least 1 (got {options.jobs})")
-    unknown = [device for device in options.devices if device != "cpu"]
-    if unknown or not options.devices:
-        raise ValueError(f"device must be 'cpu' (got {', '.join(map(repr, options.devices)) or 'none'})")
+    chosen = devices.choose((*options.devices, *options.require_devices))
+    absent = [device for device in devices.choose(options.require_devices) if device.missing]
+    if absent:
+        raise ValueError(f"device {absent[0].name} is required, and is not there: {absent[0].missing}")
+    if not chosen:
+        raise ValueError("no device is named; write 'cpu', or 'all' for what is there")
     profile = PROFILES[options.profile]
     fresh = random.SystemRandom().randrange(_LARGEST_SEED) if profile.fresh_seed else 0
     checks = select(options.checks, options.skip)
     if not checks:
         raise ValueError("no check is left: everything that was chosen is skipped, too")
+    if not items_of(checks, chosen):
+        wanted = sorted({kind for item in checks for kind in item.on})
+        raise ValueError(
+            f"the chosen checks run on {', '.join(wanted)} alone; add a device of these (got "
+            f"{', '.join(device.name for device in chosen)})"
+        )
     return RunOptions(
         checks=checks,
         profile=profile,
         seed=fresh if options.seed is None else options.seed,
         jobs=options.jobs or min(os.cpu_count() or 1, _MOST_JOBS),
+        devices=chosen,
         max_examples=options.max_examples,
         arguments=options.arguments,
         strict=options.strict,
@@ -185,9 +200,9 @@ class TargetChecks:
         self.close()
 
     @property
-    def checks(self) -> Sequence[Check]:
-        """The checks that were chosen."""
-        return self.options.checks
+    def items(self) -> Sequence[Item]:
+        """The checks that were chosen, each on every device that it runs on."""
+        return self.options.items
 
     def open(self) -> TargetSession:
         """Import the target, if that has not been done.
@@ -206,18 +221,18 @@ class TargetChecks:
                 raise TargetError(self._unusable) from None
         return self._session
 
-    def run(self, code: str) -> CheckResult:
-        """The result of one check, run now unless it has been.
+    def run(self, key: str) -> CheckResult:
+        """The result of one check (`RP201`, or `RP802@sim` for one on another device), run now unless it has been.
 
         Raises:
             TargetError: the target can't be used.
             KeyError: the check was not chosen.
         """
-        if code not in {item.code for item in self.checks}:
-            raise KeyError(code)
+        if key not in {item.key for item in self.items}:
+            raise KeyError(key)
         session = self.open()
-        session.run([code])
-        return session.results[code]
+        session.run([key])
+        return session.results[key]
 
     def close(self) -> None:
         """End the worker processes."""
@@ -229,10 +244,18 @@ class TargetChecks:
 
 @dataclass(frozen=True, slots=True)
 class BoundCheck:
-    """One check of one target, to be called. Its text is an id for tests."""
+    """One check of one target on one device, to be called. Its text is an id for tests."""
 
-    check: Check
+    item: Item
     checks: TargetChecks
+
+    @property
+    def check(self) -> Check:
+        return self.item.check
+
+    @property
+    def device(self) -> str:
+        return self.item.device
 
     def __call__(self) -> CheckResult:
         """Run the check and return its result.
@@ -241,13 +264,14 @@ class BoundCheck:
             AssertionError: it failed.
             TargetError: the target can't be used.
         """
-        result = self.checks.run(self.check.code)
+        result = self.checks.run(self.item.key)
         if result.status in ("failed", "error"):
             raise AssertionError(failure_text(result))
         return result
 
     def __str__(self) -> str:
-        return f"{self.check.code}-{self.check.name}"
+        name = f"{self.check.code}-{self.check.name}"
+        return name if self.device == "cpu" else f"{name}-{self.device}"
 
 
 def checks_for(target: Any, **options: Any) -> list[BoundCheck]:
@@ -257,7 +281,7 @@ def checks_for(target: Any, **options: Any) -> list[BoundCheck]:
         target, options: as in `check`.
     """
     checks = TargetChecks(target, Options(**options))
-    return [BoundCheck(item, checks) for item in checks.checks]
+    return [BoundCheck(item, checks) for item in checks.items]
 
 
 def doctor() -> list[tuple[str, str, bool]]:

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 PROGRAM = "rnn-props"
 #: By name alone: reading the profiles would import more than `--help` needs. A test holds the two together.
 PROFILES = ("quick", "default", "nightly")
-DEVICES = ("cpu",)
 _INTERRUPTED = 130
 _USAGE = 2
 
@@ -138,13 +137,6 @@ def _sendable(value: Any) -> bool:
     return value is None or isinstance(value, bool | int | float | str)
 
 
-def _devices(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
-    for name in values:
-        if name not in DEVICES:
-            raise click.BadParameter(f"there is no device '{name}'; so far there is only {', '.join(DEVICES)}")
-    return tuple(dict.fromkeys(values))
-
-
 def _json_path(context: click.Context, parameter: click.Parameter, value: str | None) -> Path | None:
     if value is None:
         return None
@@ -172,8 +164,11 @@ _CHECK_OPTIONS = (
     click.option("--arg", "arguments", multiple=True, callback=_arguments, metavar="NAME=VALUE",
                   help="Constructor argument that is held at a value, a Python literal or else a string; repeatable.  "
                   "[default: none]"),
-    click.option("--device", "devices", multiple=True, callback=_devices, metavar="NAME", default=("cpu",),
-                  help="Device to run on; repeatable. So far there is only cpu.  [default: cpu]"),
+    click.option("--device", "devices", multiple=True, metavar="NAME", default=("cpu",),
+                  help="Device to run on: cpu, sim (a simulated accelerator), cuda, cuda:N, mps, or all that are "
+                  "there; repeatable.  [default: cpu]"),
+    click.option("--require-device", "require_devices", multiple=True, metavar="NAME",
+                  help="The same, but it is an error if the device is not there; repeatable.  [default: none]"),
     click.option("--strict", is_flag=True,
                   help="Warnings, and what is inherited from torch, are failures.  [default: off]"),
     click.option("--json", "json_path", callback=_json_path, metavar="FILE",

@@ -49,6 +49,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="quick, default or nightly (default: default)",
     )
     group.addoption(
+        "--rnn-props-device",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="device to run on: cpu, sim, cuda, cuda:N, mps or all (repeatable; default: cpu)",
+    )
+    group.addoption(
         "--rnn-props-seed",
         type=int,
         default=None,
@@ -100,6 +107,7 @@ def _options(config: pytest.Config) -> Any:
         checks=tuple(config.getoption("--rnn-props-checks")),
         skip=tuple(config.getoption("--rnn-props-skip")),
         profile=config.getoption("--rnn-props-profile"),
+        devices=tuple(config.getoption("--rnn-props-device")) or ("cpu",),
         seed=config.getoption("--rnn-props-seed"),
         strict=config.getoption("--rnn-props-strict"),
         jobs=1,
@@ -117,26 +125,25 @@ class RnnPropsCollector(pytest.Collector):
             label = name if short.count(name) == 1 else target
             checks = TargetChecks(target, _options(self.config))
             self.config.add_cleanup(checks.close)
-            for check in checks.checks:
-                yield CheckItem.from_parent(
-                    self, name=f"{label}-{check.code}-{check.name}-cpu", checks=checks, code=check.code
-                )
+            for item in checks.items:
+                name = f"{label}-{item.check.code}-{item.check.name}-{item.device}"
+                yield CheckItem.from_parent(self, name=name, checks=checks, key=item.key)
 
 
 class CheckItem(pytest.Item):
     """One check of one target."""
 
-    def __init__(self, *, checks: TargetChecks, code: str, **keywords: Any) -> None:
+    def __init__(self, *, checks: TargetChecks, key: str, **keywords: Any) -> None:
         super().__init__(**keywords)
         self._checks = checks
-        self._code = code
+        self._key = key
         self.add_marker("rnn_props")
 
     def runtest(self) -> None:
         from rnn_props.targets import TargetError
 
         try:
-            result = self._checks.run(self._code)
+            result = self._checks.run(self._key)
         except TargetError as error:
             raise CheckFailedError(f"rnn-props cannot use {error}") from None
         self.user_properties += [("rnn_props_code", result.code), ("rnn_props_examples", result.examples)]

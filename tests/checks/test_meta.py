@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnn_props import zoo
-from rnn_props.checks.devices import _mixes_devices
+from rnn_props.checks.devices import mixes_devices
 from rnn_props.contracts import Contract, integers
 
 BUGS = [specimen for specimen in zoo.BUGS.values() if specimen.code == "RP807"]
@@ -101,7 +101,7 @@ _ON_CPU = torch.ones(3, 3)
 def test_an_exception_tells_mixed_devices_from_missing_values(operation: Callable[[], object], mixes: bool) -> None:
     with pytest.raises((RuntimeError, NotImplementedError, TypeError)) as caught:
         operation()
-    assert _mixes_devices(caught.value) == mixes
+    assert mixes_devices(caught.value, "meta") == mixes
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_a_target_must_be_named() -> None:
         (("--arg", "a=1", "--arg", "a=2"), "'a' is given twice"),
         (("--arg", "a={1, 2}"), "a: set values cannot be passed on"),
         (("--arg", "a=b'x'"), "a: bytes values cannot be passed on"),
-        (("--device", "cuda"), "there is no device 'cuda'; so far there is only cpu"),
+        (("--device", "cdua"), "'cdua' is not a device (did you mean 'cuda'?)"),
         (("--seed", "-1"), "-1 is not in the range"),
         (("--seed", "4294967296"), "4294967296 is not in the range"),
         (("--seed", "one"), "'one' is not a valid integer"),

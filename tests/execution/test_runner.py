@@ -407,7 +407,7 @@ def test_a_contract_of_the_users_with_a_strategy_is_drawn_from() -> None:
         ({"max_examples": 0}, "max_examples must be at least 1"),
         ({"seed": -1}, "seed must be between 0 and"),
         ({"jobs": 0}, "jobs must be at least 1"),
-        ({"devices": ("cuda",)}, "device must be 'cpu'"),
+        ({"devices": ("cdua",)}, "'cdua' is not a device"),
         ({"checks": ("RP9999",)}, "no check matches 'RP9999'"),
         ({"checks": ("RP101",), "skip": ("RP1*",)}, "no check is left"),
     ],

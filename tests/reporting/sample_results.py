@@ -33,6 +33,7 @@ ENVIRONMENT: dict[str, Any] = {
     "threads": 2,
     "cpu_count": 2,
     "ci": False,
+    "devices": {},
 }
 LSTM = "mypkg.models:MyLSTM"
 SEED = 7

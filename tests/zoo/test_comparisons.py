@@ -14,6 +14,7 @@ import pytest
 
 from rnn_props import zoo
 from rnn_props.checks import Check, Discarded, Trial, Violation, all_checks
+from rnn_props.devices import set_up
 from rnn_props.execution.jobs import CheckJob, Outcome
 from rnn_props.execution.plans import Plans
 from rnn_props.execution.profiles import PROFILES
@@ -23,16 +24,19 @@ from rnn_props.subjects import Factory, TargetRaisedError
 pytestmark = pytest.mark.slow
 
 #: RP408 compares nothing: it is about processes, and has a test of its own below.
-_IN_PROCESS = [check for check in all_checks() if check.code != "RP408"]
+#: RP806 needs CUDA.
+_IN_PROCESS = [check for check in all_checks() if check.code not in ("RP408", "RP806")]
 
 
 def _kills(check: Check, specimen: zoo.Specimen, *, muted: bool) -> bool:
     """Whether a check finds something in a module at the default profile."""
     target: Any = getattr(zoo, specimen.name)
     contract = infer_contract(target)
+    device = "cpu" if "cpu" in check.on else "sim"
+    set_up(device)
     for case in Plans(contract, PROFILES["default"], 0, None).cases(check):
         try:
-            check.run(Trial(case, contract, Factory(target, contract)))
+            check.run(Trial(case, contract, Factory(target, contract), device=device))
         except Violation:
             if not muted:
                 return True

@@ -139,7 +139,7 @@ def precision(t: Trial) -> None:
         return
     reference = Sensitivity(
         against.module,
-        lambda inputs, state: _tensors(with_gradients(t, against, inputs, state)),
+        lambda inputs, state: tensors(with_gradients(t, against, inputs, state)),
         inputs,
         state,
         arithmetic=ARITHMETIC[DTYPES[t.case.dtype]],
@@ -158,7 +158,7 @@ def precision(t: Trial) -> None:
         t.discard(ILL_CONDITIONED)
 
 
-def _tensors(results: Results) -> dict[str, Tensor]:
+def tensors(results: Results) -> dict[str, Tensor]:
     return {name: value for name, value in results.items() if value is not None}
 
 
@@ -173,7 +173,7 @@ def _resolution(t: Trial, subject: Subject, inputs: Tensor, state: Tree) -> None
         results_of(subject.call(_nudged(inputs, part), _nudged(state, part), lengths=t.lengths))
         for part in (_FINE, _COARSE)
     )
-    for name, values in _tensors(base).items():
+    for name, values in tensors(base).items():
         after, far = fine.get(name), coarse.get(name)
         if after is None or far is None or not values.shape == after.shape == far.shape:
             continue
@@ -250,7 +250,7 @@ def saturation(t: Trial) -> None:
 
 
 def _finite(t: Trial, results: Results, size: str) -> None:
-    for name, leaf in _tensors(results).items():
+    for name, leaf in tensors(results).items():
         if bool(torch.isfinite(leaf).all()):
             continue
         kind = "NaN" if bool(leaf.isnan().any()) else "infinite"
@@ -304,7 +304,7 @@ def long(t: Trial) -> None:
         given, state = in_dtype(inputs, dtype), in_dtype(t.state, dtype)
         reference = Sensitivity(
             against.module,
-            lambda inputs, state, against=against: _tensors(_run_long(t, against, inputs, state)),  # type: ignore[misc]
+            lambda inputs, state, against=against: tensors(_run_long(t, against, inputs, state)),  # type: ignore[misc]
             in_dtype(given, wide),
             in_dtype(state, wide),
             arithmetic=ARITHMETIC[DTYPES[dtype]],

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 BASICS = ("RP101", "RP102", "RP501", "RP207", "RP213", "RP909")
 
 
+CPU_ALONE = frozenset({"cpu"})
+KERNELS = frozenset({"cpu", "cuda", "mps"})
+ACCELERATORS = frozenset({"sim", "cuda", "mps"})
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """What there is to read about a check, from its docstring.
@@ -88,6 +93,8 @@ class Check:
         patience: how many times the profile's time a case may take; a failure is made smaller in that many times fewer
             steps.
         compiler: it needs torch's compiler, which takes a second to import.
+        on: the kinds of devices that it runs on: `CPU_ALONE`, `KERNELS` (the CPU, and every accelerator that has
+            kernels of its own), or `ACCELERATORS` (everything but the CPU; the simulated one, too).
         advice: it never fails, only warns.
         each_fault: every kind of fault that it finds is a finding of its own.
     """
@@ -105,6 +112,7 @@ class Check:
     share: float = 1.0
     patience: float = 1.0
     compiler: bool = False
+    on: frozenset[str] = CPU_ALONE
     advice: bool = False
     each_fault: bool = False
 
@@ -133,6 +141,7 @@ def check(
     share: float = 1.0,
     patience: float = 1.0,
     compiler: bool = False,
+    on: frozenset[str] = CPU_ALONE,
     advice: bool = False,
     each_fault: bool = False,
 ) -> Callable[[Callable[[Trial], None]], Callable[[Trial], None]]:
@@ -165,6 +174,7 @@ def check(
             share=share,
             patience=patience,
             compiler=compiler,
+            on=on,
             advice=advice,
             each_fault=each_fault,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NoReturn
 
@@ -75,13 +75,15 @@ _NEAR = 2.0**16
 class Trial:
     """One case of one check. Tensors and the subject are made when they are first asked for.
 
-    `thorough` says that the case may take many seconds.
+    `thorough` says that the case may take many seconds; `device` is that on which the check runs.
     """
 
     case: Case
     contract: Contract
     factory: Factory
     thorough: bool = False
+    device: str = "cpu"
+    errors: dict[str, float] = field(default_factory=dict)
 
     # -- what the case says -------------------------------------------------------------------------------------
 
@@ -306,6 +308,11 @@ class Trial:
         if gap.size > measured.allowed + 4 * unit * scale:
             message = f"{gap.message} (difference {gap.size:.2g}, rounding explains {measured.allowed:.1g})"
             raise Violation(message, expected=gap.expected, actual=gap.actual)
+
+    def note(self, errors: Mapping[str, float]) -> None:
+        """Keep the largest error of each kind of result, in units of the bound, for the report."""
+        for kind, size in errors.items():
+            self.errors[kind] = max(self.errors.get(kind, 0.0), size)
 
     @cached_property
     def bound(self) -> Bound:

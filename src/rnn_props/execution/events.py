@@ -37,12 +37,22 @@ class ContractSettled:
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceReady:
+    """A worker has an accelerator at its disposal. `facts` says what it is: its name, and what computes on it."""
+
+    target: str
+    device: str
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class CheckStarted:
     """A check's first case is about to run."""
 
     target: str
     code: str
     name: str
+    device: str = "cpu"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +64,7 @@ class CheckProgress:
     name: str
     examples: int
     shrinking: bool = False
+    device: str = "cpu"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +91,16 @@ class RunFinished:
 
 
 Event = (
-    RunStarted | TargetStarted | ContractSettled | CheckStarted | CheckProgress | CheckFinished | TargetFinished
+    RunStarted
+    | TargetStarted
+    | ContractSettled
+    | DeviceReady
+    | CheckStarted
+    | CheckProgress
+    | CheckFinished
+    | TargetFinished
     | RunFinished
-)  # fmt: skip
+)
 Listener = Callable[[Event], None]
 
 

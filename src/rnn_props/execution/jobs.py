@@ -35,7 +35,8 @@ _INHERITED_CRASH_SHRINKS = 10
 class Outcome:
     """How one case went: the kind, and the texts that a finding is made of.
 
-    `in_torch` says that the process ended inside a call that torch.nn's own recurrent modules made.
+    `in_torch` says that the process ended inside a call that torch.nn's own recurrent modules made; `errors` has the
+    largest error of each kind of result, in units of its bound.
     """
 
     kind: str
@@ -46,6 +47,7 @@ class Outcome:
     signal: str = ""
     advice: bool = False
     in_torch: bool = False
+    errors: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     in_target: float = 0.0
 
@@ -86,6 +88,7 @@ class _Tally:
     until_failure: int = 0
     in_target: float = 0.0
     seconds: float = 0.0
+    errors: dict[str, float] = field(default_factory=dict)
     stopped: str = ""
     why: str = ""
 
@@ -94,6 +97,8 @@ class _Tally:
             self.in_target += outcome.in_target
             self.seconds += outcome.seconds
             if counted:
+                for kind, size in outcome.errors.items():
+                    self.errors[kind] = max(self.errors.get(kind, 0.0), size)
                 if outcome.kind == "discarded":
                     self.discarded += 1
                     self.why = self.why or outcome.message
@@ -108,6 +113,7 @@ class CheckJob:
     Attributes:
         check, contract, profile: what is run, under what, and how much of it.
         cases: in the order in which they are run.
+        device: on which it runs.
         stored: cases that failed earlier, run first.
         is_torch: the target is torch's own module, so all that it does is torch's own doing.
     """
@@ -116,6 +122,7 @@ class CheckJob:
     contract: Contract
     profile: Profile
     cases: Sequence[Case]
+    device: str = "cpu"
     stored: Sequence[Case] = ()
     is_torch: bool = False
     strict: bool = False
@@ -302,10 +309,12 @@ class CheckJob:
             check=self.check.name,
             statement=self.check.statement,
             status=status,
+            device=self.device,
             examples=self.tally.examples,
             discarded=self.tally.discarded,
             until_failure=self.tally.until_failure,
             replayed=replayed,
+            errors=dict(self.tally.errors),
             duration_s=self.tally.seconds,
             time_in_target_s=self.tally.in_target,
             reason=reason or self.tally.stopped,
@@ -330,9 +339,9 @@ def _kind_of_fault(case: Case) -> str:
     return f"{case.fault.key}, packed" if case.packing else case.fault.key
 
 
-def case_key(target: str, code: str) -> bytes:
-    """The key under which failures of a check on a target are stored."""
-    return f"rnn_props 1 {target} {code}".encode()
+def case_key(target: str, key: str) -> bytes:
+    """The key under which failures of a check (see `CheckResult.key`) on a target are stored."""
+    return f"rnn_props 1 {target} {key}".encode()
 
 
 def stored_case(value: bytes, contract: Contract) -> Case | None:

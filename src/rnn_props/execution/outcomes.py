@@ -57,6 +57,8 @@ class CheckResult:
         discarded: cases from which nothing could be concluded.
         until_failure: of the examples, those up to and with the first that is charged to the target; 0 without one.
         replayed: stored failures that were run first.
+        errors: the largest error of `output`, `state` and `gradients` in units of what rounding explains, where the
+            check measures that.
         reason: why it did not run, or is not applicable.
         findings: distinct violations, the most telling first.
     """
@@ -70,11 +72,17 @@ class CheckResult:
     discarded: int = 0
     until_failure: int = 0
     replayed: int = 0
+    errors: Mapping[str, float] = field(default_factory=dict)
     duration_s: float = 0.0
     time_in_target_s: float = 0.0
     reason: str = ""
     hint: str = ""
     findings: tuple[Finding, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """What tells it from other results of a target: the code, and the device where that is not the CPU."""
+        return result_key(self.code, self.device)
 
     @property
     def message(self) -> str:
@@ -84,6 +92,11 @@ class CheckResult:
     def inherited_from_torch(self) -> bool:
         """Whether everything that was found is torch's own doing."""
         return bool(self.findings) and all(finding.inherited_from_torch for finding in self.findings)
+
+
+def result_key(code: str, device: str) -> str:
+    """`RP201` on the CPU, `RP802@sim` elsewhere."""
+    return code if device == "cpu" else f"{code}@{device}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

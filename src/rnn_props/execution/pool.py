@@ -102,7 +102,8 @@ class Nursery:
 class Worker:
     """One worker process of a target."""
 
-    def __init__(self, nursery: Nursery, contract: Mapping[str, Any] | None) -> None:
+    def __init__(self, nursery: Nursery, contract: Mapping[str, Any] | None, device: str = "cpu") -> None:
+        self.device = device
         self._nursery = nursery
         self._last_words = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
         self.channel, self._number = nursery.fork(b"W", self._last_words.fileno())

@@ -13,7 +13,9 @@ from hypothesis.database import ExampleDatabase
 
 from rnn_props.checks import Check
 from rnn_props.contracts import Contract
+from rnn_props.devices import CPU, Device
 from rnn_props.execution.events import Listener, TargetFinished, TargetStarted
+from rnn_props.execution.items import Item, items_of
 from rnn_props.execution.jobs import case_key, stored_case
 from rnn_props.execution.outcomes import CheckResult, TargetResult, target_status
 from rnn_props.execution.pool import Nursery, Pool, TargetUnusableError, Worker
@@ -34,6 +36,7 @@ class RunOptions:
     Attributes:
         checks: those that are reported.
         jobs: how many workers run at a time.
+        devices: that checks run on, those that are not there included.
         replay: whether stored failures are run first.
         contract: what targets are held to, in place of what would be inferred.
     """
@@ -42,11 +45,17 @@ class RunOptions:
     profile: Profile
     seed: int
     jobs: int
+    devices: Sequence[Device] = (CPU,)
     max_examples: int | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
     strict: bool = False
     replay: bool = True
     contract: Contract | None = None
+
+    @property
+    def items(self) -> list[Item]:
+        """Every check on every device that it runs on."""
+        return items_of(self.checks, self.devices)
 
 
 class Runner:
@@ -81,7 +90,7 @@ class Runner:
                 session.run()
             finally:
                 session.close()
-            results = tuple(sorted(session.reported(), key=lambda result: result.code))
+            results = tuple(sorted(session.reported(), key=lambda result: result.key))
             result = TargetResult(
                 target=target,
                 status=target_status(results),
@@ -109,18 +118,18 @@ class Runner:
             self.pool.close_target(nursery)
             raise
 
-    def stored(self, target: str, check: Check, contract: Contract) -> list[Any]:
+    def stored(self, target: str, key: str, contract: Contract) -> list[Any]:
         """Failures of earlier runs, in a fixed order."""
         if not self.options.replay or self._database is None:
             return []
-        values = sorted(self._database.fetch(case_key(target, check.code)))
+        values = sorted(self._database.fetch(case_key(target, key)))
         return [case for value in values if (case := stored_case(value, contract)) is not None]
 
     def store(self, target: str, result: CheckResult) -> None:
         """Keep the cases of a result for the next run, and forget those that fail no longer."""
         if self._database is None:
             return
-        key = case_key(target, result.code)
+        key = case_key(target, result.key)
         kept = {
             json.dumps(finding.case, sort_keys=True).encode()
             for finding in result.findings

@@ -8,11 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from rnn_props.checks import Check
 from rnn_props.checks import get as get_check
-from rnn_props.checks.registry import explaining
 from rnn_props.contracts import Contract
-from rnn_props.execution.events import CheckFinished, CheckProgress, CheckStarted, ContractSettled
+from rnn_props.execution.events import CheckFinished, CheckProgress, CheckStarted, ContractSettled, DeviceReady
+from rnn_props.execution.items import Item, before, with_prerequisites
 from rnn_props.execution.jobs import Batch, CheckJob, Job, Outcome
 from rnn_props.execution.outcomes import CheckResult
 from rnn_props.execution.plans import Plans
@@ -34,7 +33,7 @@ class _Slot:
     """One place for a worker, and what it is doing."""
 
     worker: Worker | None = None
-    code: str = ""
+    item: Item | None = None
     batch: Batch | None = None
     outcomes: list[Outcome] = field(default_factory=list)
     since: float = 0.0
@@ -55,27 +54,29 @@ class TargetSession:
         self._json = contract.to_json()
         options = runner.options
         self._plans = Plans(contract, options.profile, options.seed, options.max_examples)
-        self._chosen = {check.code for check in options.checks}
-        self._explained: dict[str, list[str]] = {}
-        self._waiting: list[Check] = []
+        self._chosen = {item.key: item for item in options.items}
+        self._missing = {device.name: device.missing for device in options.devices if device.missing}
+        self._before: dict[str, list[str]] = {}
+        self._roots: dict[str, str] = {}
+        self._waiting: list[Item] = []
         self._running: dict[str, Job] = {}
         self._drafter: Worker | None = None
         self._drafted: set[str] = set()
         self._slots = [_Slot() for _ in range(options.jobs)]
         self._selector = selectors.DefaultSelector()
         self._told = 0.0
-        runner.listener(ContractSettled(target, self._json, len(options.checks)))
+        runner.listener(ContractSettled(target, self._json, len(self._chosen)))
 
-    def run(self, codes: Sequence[str] | None = None) -> None:
-        """Run checks (all that were chosen, or the given ones) and what they rest on, as far as not done yet."""
-        ordered = _with_prerequisites(codes or sorted(self._chosen))
+    def run(self, keys: Sequence[str] | None = None) -> None:
+        """Run checks (all that were chosen, or those of the given keys) and what they rest on, as far as not done."""
+        ordered = with_prerequisites([self._chosen[key] for key in keys or self._chosen])
         # Of the checks that would say more of what makes one fail, those that this run has.
-        planned = {check.code for check in ordered} | set(self.results)
-        self._explained = {check.code: [code for code in explaining(check) if code in planned] for check in ordered}
-        self._waiting = [check for check in ordered if check.code not in self.results]
+        planned = {item.key for item in ordered} | set(self.results)
+        self._before = {item.key: [key for key in before(item) if key in planned] for item in ordered}
+        self._waiting = [item for item in ordered if item.key not in self.results]
         self._have_drawn()
         self._start_jobs()
-        if any(check.compiler for check in self._waiting):
+        if any(item.check.compiler for item in self._waiting):
             self._nursery.import_compiler()
         while self._waiting or self._running:
             self._start_jobs()
@@ -86,8 +87,8 @@ class TargetSession:
         """Results of the chosen checks, and of others only where something rests on them that failed."""
         return [
             result
-            for code, result in self.results.items()
-            if code in self._chosen or result.status in ("failed", "error")
+            for key, result in self.results.items()
+            if key in self._chosen or result.status in ("failed", "error")
         ]
 
     def close(self) -> None:
@@ -105,75 +106,88 @@ class TargetSession:
         progress = True
         while progress:
             progress = False
-            for check in list(self._waiting):
-                if any(code not in self.results for code in (*check.after, *self._explained[check.code])):
+            for item in list(self._waiting):
+                if any(key not in self.results for key in self._before[item.key]):
                     continue
-                if check.code in self._drafted:
+                if item.check.code in self._drafted:
                     continue
-                quick = self._without_running(check)
+                quick = self._without_running(item)
                 if quick is not None:
-                    self._waiting.remove(check)
+                    self._waiting.remove(item)
                     self._finish(quick)
                     progress = True
-                elif (slot := next((slot for slot in self._slots if slot.batch is None), None)) is not None:
-                    self._waiting.remove(check)
-                    self._start(check, slot)
+                elif (slot := self._free_slot(item)) is not None:
+                    self._waiting.remove(item)
+                    self._start(item, slot)
 
-    def _without_running(self, check: Check) -> CheckResult | None:
-        """The result of a check that is blocked or does not apply."""
-        blank = CheckResult(code=check.code, check=check.name, statement=check.statement, status="not_applicable")
+    def _free_slot(self, item: Item) -> _Slot | None:
+        """A place for a job; rather one whose worker is on its device already."""
+        free = [slot for slot in self._slots if slot.batch is None]
+        return min(free, key=lambda slot: slot.worker is None or slot.worker.device != item.device, default=None)
+
+    def _without_running(self, item: Item) -> CheckResult | None:
+        """The result of a check that is blocked or does not apply, or whose device is not there."""
+        check = item.check
+        blank = CheckResult(
+            code=check.code, check=check.name, statement=check.statement, status="not_applicable", device=item.device
+        )
         reason = check.not_applicable(self.contract)
         if reason is not None:
             return replace(blank, reason=reason)
-        before = (*check.after, *self._explained[check.code])
-        broken = [code for code in before if self.results[code].status not in _SOUND]
+        missing = self._missing.get(item.device)
+        if missing is not None:
+            return replace(blank, status="skipped", reason=missing)
+        broken = [key for key in self._before[item.key] if self.results[key].status not in _SOUND]
         if broken:
-            cause = self.results[broken[0]]
-            root = broken[0] if cause.status != "blocked" else cause.reason.rpartition(" ")[2]
+            root = self._roots[item.key] = self._roots.get(broken[0], broken[0])
             return replace(blank, status="blocked", reason=f"it rests on {root}")
         return None
 
-    def _start(self, check: Check, slot: _Slot) -> None:
-        self._runner.listener(CheckStarted(self._target, check.code, check.name))
+    def _start(self, item: Item, slot: _Slot) -> None:
+        check = item.check
+        self._runner.listener(CheckStarted(self._target, check.code, check.name, item.device))
         job = CheckJob(
             check=check,
             contract=self.contract,
             profile=self._runner.options.profile,
             cases=self._plans.cases(check),
-            stored=self._runner.stored(self._target, check, self.contract),
+            device=item.device,
+            stored=self._runner.stored(self._target, item.key, self.contract),
             is_torch=self._target.startswith("torch.nn:") and self.contract.torch_module is not None,
             strict=self._runner.options.strict,
         )
         running = job.run()
-        self._running[check.code] = running
-        slot.code = check.code
+        self._running[item.key] = running
+        slot.item = item
         self._advance(slot, None)
 
     def _advance(self, slot: _Slot, outcomes: list[Outcome] | None) -> None:
         """Send a job its outcomes and take its next batch, or its result."""
-        job = self._running[slot.code]
+        assert slot.item is not None
+        job = self._running[slot.item.key]
         try:
             batch = next(job) if outcomes is None else job.send(outcomes)
         except StopIteration as end:
-            del self._running[slot.code]
+            del self._running[slot.item.key]
             slot.batch = None
             self._finish(end.value)
             return
         self._send(slot, batch)
 
     def _finish(self, result: CheckResult) -> None:
-        self.results[result.code] = result
+        self.results[result.key] = result
         self._runner.store(self._target, result)
-        if result.code in self._chosen or result.status in ("failed", "error"):
+        if result.key in self._chosen or result.status in ("failed", "error"):
             self._runner.listener(CheckFinished(self._target, result))
 
     # -- drawing ------------------------------------------------------------------------------------------------
 
     def _have_drawn(self) -> None:
         """Have a process of its own draw the cases of all waiting checks, in the order in which they will run."""
+        waiting = {item.check.code: item.check for item in self._waiting}
         new = [
             check
-            for check in self._waiting
+            for check in waiting.values()
             if check.not_applicable(self.contract) is None and not self._plans.has(check)
         ]
         if len(new) < 2 or not self._plans.named or self._drafter is not None:
@@ -210,14 +224,17 @@ class TargetSession:
     # -- workers ------------------------------------------------------------------------------------------------
 
     def _send(self, slot: _Slot, batch: Batch) -> None:
+        assert slot.item is not None
+        check, device = slot.item.check, slot.item.device
         if slot.worker is not None and (
             (batch.fresh and not slot.worker.fresh)
-            or (get_check(slot.code).compiler and self._nursery.has_compiler and not slot.worker.has_compiler)
+            or slot.worker.device != device
+            or (check.compiler and self._nursery.has_compiler and not slot.worker.has_compiler)
         ):
             self._retire(slot)
         new = slot.worker is None
         if slot.worker is None:
-            slot.worker = Worker(self._nursery, self._json)
+            slot.worker = Worker(self._nursery, self._json, device)
             self._selector.register(slot.worker.channel, selectors.EVENT_READ, slot)
         slot.worker.fresh = False
         slot.batch = batch
@@ -227,7 +244,9 @@ class TargetSession:
         slot.worker.send(
             {
                 "op": "run",
-                "check": slot.code,
+                "check": check.code,
+                "device": device,
+                "slot": self._slots.index(slot),
                 "reference": batch.reference,
                 "thorough": self._runner.options.profile.thorough,
                 "cases": [case.to_json() for case in batch.cases],
@@ -289,6 +308,9 @@ class TargetSession:
                 return
             slot.since = time.monotonic()
             slot.cpu = worker.cpu_seconds()
+            if "ready" in message:
+                self._runner.listener(DeviceReady(self._target, message["ready"], message["facts"]))
+                continue
             if "done" not in message:
                 slot.outcomes.append(_outcome(message))
                 self._tell(slot)
@@ -314,9 +336,10 @@ class TargetSession:
         now = time.monotonic()
         if now - self._told > _PROGRESS_EVERY and slot.batch is not None:
             self._told = now
-            name = get_check(slot.code).name
+            assert slot.item is not None
+            check, device = slot.item.check, slot.item.device
             self._runner.listener(
-                CheckProgress(self._target, slot.code, name, len(slot.outcomes), slot.batch.shrinking)
+                CheckProgress(self._target, check.code, check.name, len(slot.outcomes), slot.batch.shrinking, device)
             )
 
 
@@ -335,29 +358,5 @@ def _outcome(message: Mapping[str, Any]) -> Outcome:
         advice=message.get("advice", False),
         seconds=message["seconds"],
         in_target=message["in_target"],
+        errors=message["errors"],
     )
-
-
-def _with_prerequisites(codes: Sequence[str]) -> list[Check]:
-    """The checks and all that they rest on, each after what it rests on and what explains it."""
-    wanted: dict[str, Check] = {}
-
-    def want(code: str) -> None:
-        if code not in wanted:
-            wanted[code] = get_check(code)
-            for other in wanted[code].after:
-                want(other)
-
-    for code in codes:
-        want(code)
-    ordered: dict[str, Check] = {}
-
-    def add(code: str) -> None:
-        if code in wanted and code not in ordered:
-            for other in (*wanted[code].after, *explaining(wanted[code])):
-                add(other)
-            ordered[code] = wanted[code]
-
-    for code in wanted:
-        add(code)
-    return list(ordered.values())

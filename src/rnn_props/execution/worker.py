@@ -19,6 +19,7 @@ import torch
 from rnn_props.cases import Case
 from rnn_props.checks import Advice, Check, Discarded, Trial, Violation, get
 from rnn_props.contracts import Contract, ContractError
+from rnn_props.devices import kind_of, set_up
 from rnn_props.execution import wire
 from rnn_props.execution.plans import Plans
 from rnn_props.inference import infer_contract
@@ -61,6 +62,7 @@ class _Worker:
         self._stopwatch = Stopwatch()
         self._contract = Contract()
         self._factories: dict[bool, Factory] = {}
+        self._devices = {"cpu"}
 
     def describe(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """The target's contract, or why there is none."""
@@ -88,9 +90,17 @@ class _Worker:
         """Outcomes of cases, in order, up to the first bad one."""
         check = get(request["check"])
         factory = self._factories[request["reference"]]
+        device = request["device"]
+        if device not in self._devices:
+            self._devices.add(device)
+            if kind_of(device) == "cuda":
+                _let_go_of_limits()
+            # What that takes is no case's time.
+            yield {"ready": device, "facts": set_up(device, request["slot"])}
         for data in request["cases"]:
             started, before = time.perf_counter(), self._stopwatch.seconds
-            outcome = _outcome(check, Trial(Case.from_json(data), self._contract, factory, request["thorough"]))
+            trial = Trial(Case.from_json(data), self._contract, factory, request["thorough"], device)
+            outcome = {**_outcome(check, trial), "errors": trial.errors}
             outcome["seconds"] = time.perf_counter() - started
             outcome["in_target"] = self._stopwatch.seconds - before
             yield outcome
@@ -143,4 +153,10 @@ def _limit_resources() -> None:
     with open("/proc/self/statm") as file:
         used = int(file.read().split()[0]) * resource.getpagesize()
     limit = used + MEMORY_LIMIT
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
+
+
+def _let_go_of_limits() -> None:
+    """A GPU's driver takes address space by the terabyte."""
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))

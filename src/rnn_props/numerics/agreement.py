@@ -22,6 +22,8 @@ from rnn_props.numerics.sensitivity import ROUNDED_RUNS, Bound, Sensitivity
 
 #: How the names of gradients begin.
 GRADIENT = "gradient of "
+#: How the names of kinds of results begin; others are leaves of the state.
+_KINDS = {"output": "output", "gradients": GRADIENT}
 #: Runs from which a difference in results is judged that the first few do not explain: a run may pass a kink (relu, a
 #: threshold, a maximum) on the other side, which noise does in some runs only.
 MORE_RUNS = 16
@@ -71,6 +73,22 @@ class Agreement:
     def judged(self) -> int:
         """How many results were judged: those that are not ill-conditioned."""
         return sum(item.verdict != "ill-conditioned" for item in self.comparisons)
+
+    def errors(self, reference: Sensitivity) -> dict[str, float]:
+        """The largest error of outputs, of states and of gradients, in units of the bound; those that were judged.
+
+        Args:
+            reference: that was compared with.
+        """
+        found: dict[str, float] = {}
+        for item in self.comparisons:
+            if item.verdict == "ill-conditioned":
+                continue
+            kind = next((kind for kind, begins in _KINDS.items() if item.name.startswith(begins)), "state")
+            bound = item.bound or reference.bound(item.name)
+            size = 0.0 if item.gap is None else item.gap.size
+            found[kind] = max(found.get(kind, 0.0), size / bound.allowed if bound.allowed else math.inf * bool(size))
+        return found
 
 
 def agreement(

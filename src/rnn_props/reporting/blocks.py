@@ -143,10 +143,29 @@ def details(target: TargetResult, width: int, missing: int = 0) -> Iterator[Line
         yield Line()
         yield line(("Inherited from torch", "warned"), " (not charged to this module; --strict fails on them)")
         yield from _compact(inherited, most=2)
+    yield from _agreement(results)
     if target.results:
         yield Line()
         yield line(*summary(target, missing))
         yield from _not_run(results, many)
+
+
+def _agreement(results: list[CheckResult]) -> Iterator[Line]:
+    """The largest errors on each device, where checks measured them."""
+    largest: dict[str, dict[str, float]] = {}
+    for result in results:
+        for kind, size in result.errors.items():
+            found = largest.setdefault(result.device, {})
+            found[kind] = max(found.get(kind, 0.0), size)
+    if not largest:
+        return
+    yield Line()
+    yield line(
+        ("Agreement", "label"), " with float64 on the CPU: the largest error, as a part of what rounding explains"
+    )
+    for device, found in largest.items():
+        said = ", ".join(f"{kind} {size:.2g}" for kind, size in found.items())
+        yield line((device, "code"), f": {said}", indent=2)
 
 
 def _unusable(target: TargetResult) -> Iterator[Line]:

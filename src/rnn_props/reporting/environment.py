@@ -16,7 +16,8 @@ def environment() -> dict[str, Any]:
     """The environment as JSON data. Imports torch.
 
     `cuda` is the version that torch was built for, or None; the driver is not asked, since that can start CUDA in a
-    process that forks. `tf32` is whether torch's settings let a CUDA build round float32 to TF32.
+    process that forks. `devices` is filled by the run, with what workers say of the accelerators that they have. `tf32`
+    is whether torch's settings let a CUDA build round float32 to TF32.
     """
     import torch
 
@@ -34,6 +35,7 @@ def environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "cpu_count": os.cpu_count() or 1,
         "ci": os.environ.get("CI", "").strip().lower() not in _NO,
+        "devices": {},
     }
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from rnn_props.checks import Check, all_checks
+from rnn_props.checks import Check, all_checks, get
 from rnn_props.checks.registry import explaining
 from rnn_props.contracts import Capabilities, Contract
 from rnn_props.contracts.presets import CELL_ARGUMENTS, FULL_SEQUENCE_ARGUMENTS, cell_contract, sequence_contract
@@ -72,8 +72,14 @@ def _bugs(code: str) -> Iterator[KnownBug]:
                 summary=specimen.summary,
                 base=f"{base} ({CORRECT[base].summary})" if base else "",
                 source=_source(specimen.module),
-                command=f"rnn-props check rnn_props.zoo:{specimen.name} --checks {code}",
+                command=f"rnn-props check rnn_props.zoo:{specimen.name} --checks {code}{_device(code)}",
             )
+
+
+def _device(code: str) -> str:
+    """The option that a check needs which does not run on the CPU."""
+    on = get(code).on
+    return "" if "cpu" in on else f" --device {'sim' if 'sim' in on else 'cuda'}"
 
 
 def _source(module: type) -> str:

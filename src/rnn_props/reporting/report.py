@@ -12,6 +12,7 @@ from rnn_props import __version__
 from rnn_props.execution.events import (
     CheckFinished,
     ContractSettled,
+    DeviceReady,
     Event,
     RunFinished,
     RunStarted,
@@ -115,6 +116,7 @@ def _result_json(result: CheckResult, same_cause_as: str) -> dict[str, Any]:
         "examples": result.examples,
         "discarded": result.discarded,
         "replayed": result.replayed,
+        "errors": {kind: round(size, 4) for kind, size in result.errors.items()},
         "duration_s": round(result.duration_s, 4),
         "time_in_target_s": round(result.time_in_target_s, 4),
         "reason": result.reason,
@@ -236,6 +238,7 @@ class ReportBuilder:
 
     def __init__(self, environment: Mapping[str, Any], *, strict: bool = False) -> None:
         self._environment = environment
+        self._devices: dict[str, Mapping[str, Any]] = {}
         self._strict = strict
         self._collector = Collector()
         self._run: RunStarted | None = None
@@ -247,6 +250,8 @@ class ReportBuilder:
             self._run = event
         elif isinstance(event, RunFinished):
             self._end = event
+        elif isinstance(event, DeviceReady):
+            self._devices[event.device] = event.facts
 
     @property
     def started(self) -> bool:
@@ -261,7 +266,7 @@ class ReportBuilder:
     def report(self) -> Report:
         """The report of what was found so far; without an end of the run it counts as interrupted."""
         return Report(
-            environment=self._environment,
+            environment={**self._environment, "devices": self._devices},
             profile=self._run.profile if self._run else "default",
             seed=self._run.seed if self._run else 0,
             duration_s=self._end.duration_s if self._end else 0.0,

@@ -15,11 +15,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from rnn_props.contracts import CallRules, Contract, ShapeRule
+from rnn_props.devices import move
+from rnn_props.devices import seed as seed_device
 from rnn_props.subjects.frames import own_frame
 from rnn_props.subjects.hygiene import GlobalState, kept_clean
-from rnn_props.subjects.trees import Tree, clone
+from rnn_props.subjects.trees import Tree, clone, map_tree
 
 DTYPES: Mapping[str, torch.dtype] = {
     name: getattr(torch, name)
@@ -100,8 +103,10 @@ class Factory:
                 self.build(**self.contract.fixed, **hyperparameters)
             return before.changes(GlobalState.now())
 
-    def subject(self, hyperparameters: Mapping[str, Any], seed: int, *, dtype: str, scale: float = 1.0) -> Subject:
-        """One subject in eval mode and the given dtype; `scale` multiplies every parameter."""
+    def subject(
+        self, hyperparameters: Mapping[str, Any], seed: int, *, dtype: str, scale: float = 1.0, device: str = "cpu"
+    ) -> Subject:
+        """One subject in eval mode, of the given dtype and on the given device; `scale` multiplies every parameter."""
         module = self.module(hyperparameters, seed)
         with kept_clean(), self.stopwatch.running(), _target(f"moving it to {dtype}"):
             module = module.to(DTYPES[dtype]).eval()
@@ -109,11 +114,16 @@ class Factory:
             with torch.no_grad():
                 for parameter in module.parameters():
                     parameter.mul_(scale)
-        return Subject(module, self.contract, hyperparameters, self.stopwatch, dtype)
+        subject = Subject(module, self.contract, hyperparameters, self.stopwatch, dtype)
+        return subject if device == "cpu" else subject.moved(device)
 
 
 class Subject:
-    """One built module and how to call it."""
+    """One built module and how to call it.
+
+    A subject that is on an accelerator is given tensors of the CPU, and gives tensors of the CPU: it moves them to its
+    device and back.
+    """
 
     def __init__(
         self,
@@ -122,12 +132,15 @@ class Subject:
         hyperparameters: Mapping[str, Any],
         stopwatch: Stopwatch,
         dtype: str,
+        device: str = "cpu",
     ) -> None:
         self.module = module
         self.contract = contract
         self.hyperparameters = hyperparameters
         self.stopwatch = stopwatch
         self.dtype = dtype
+        self.device = device
+        self._lengths_on: str | None = None
         self.global_changes: list[str] = []
 
     def rules(self, *, batched: bool = True) -> CallRules:
@@ -140,7 +153,24 @@ class Subject:
             TargetRaisedError: the module raised.
             UnusableResultError: it returned something that the convention does not know.
         """
-        return self.unpack(self.call_raw(inputs, state, **options))
+        if self.device == "cpu":
+            return self.unpack(self.call_raw(inputs, state, **options))
+        result = self.unpack(self.call_raw(self.here(inputs), self.here(state), **options))
+        return Result(_moved(result.output, "cpu"), _moved(result.state, "cpu"))
+
+    def here(self, tree: Tree) -> Tree:
+        """A tree of tensors on the subject's device."""
+        return _moved(tree, self.device)
+
+    def moved(self, device: str) -> Subject:
+        """The subject after `module.to(device)`; it is the same module.
+
+        Raises:
+            TargetRaisedError: it can't be moved.
+        """
+        with self.doing(f"moving it to {device}") as module:
+            moved = move(module, device)
+        return Subject(moved, self.contract, self.hyperparameters, self.stopwatch, self.dtype, device)
 
     def call_raw(
         self,
@@ -168,14 +198,47 @@ class Subject:
             TargetRaisedError: the module raised.
         """
         arguments, keywords = self.call_arguments(inputs, state, lengths)
+        if self.device != "cpu" and "lengths" in self.contract.arguments:
+            return self._call_with_lengths(arguments, keywords, going_on, grad, seed, guard)
+        return self._call(arguments, keywords, going_on, grad, seed, guard)
+
+    def _call_with_lengths(self, arguments: Any, keywords: dict[str, Any], *how: Any) -> Any:
+        """A call on an accelerator: lengths go in on the device or on the CPU, whichever the module takes."""
+        name = self.contract.arguments["lengths"]
+        if self._lengths_on is not None or name not in keywords:
+            return self._call(arguments, self._with_lengths_on(self._lengths_on, keywords), *how)
+        try:
+            value = self._call(arguments, self._with_lengths_on(self.device, keywords), *how)
+        except TargetRaisedError:
+            value = self._call(arguments, keywords, *how)
+            self._lengths_on = "cpu"
+            return value
+        self._lengths_on = self.device
+        return value
+
+    def _with_lengths_on(self, place: str | None, keywords: dict[str, Any]) -> dict[str, Any]:
+        name = self.contract.arguments["lengths"]
+        return {**keywords, name: keywords[name].to(place)} if place and name in keywords else keywords
+
+    def _call(
+        self,
+        arguments: tuple[Any, ...],
+        keywords: dict[str, Any],
+        going_on: bool,
+        grad: bool,
+        seed: int,
+        guard: Callable[[], Any] | None,
+    ) -> Any:
         with kept_clean(seed):
+            if self.device != "cpu":
+                seed_device(self.device, seed)
             torch.set_grad_enabled(grad)
             context = guard() if guard is not None else None
             if context is not None:
                 context.__enter__()
             before = GlobalState.now()
             try:
-                with self.stopwatch.running(), _target(f"calling it in {self.dtype}"):
+                with self.stopwatch.running(), _target(f"calling it in {self.dtype}{self._place}"):
                     if self.contract.reset and not going_on:
                         getattr(self.module, self.contract.reset)()
                     value = self.module(*arguments, **keywords)
@@ -185,6 +248,10 @@ class Subject:
                 if context is not None:
                     context.__exit__(None, None, None)
         return value
+
+    @property
+    def _place(self) -> str:
+        return "" if self.device == "cpu" else f" on {self.device}"
 
     def call_arguments(self, inputs: Any, state: Tree, lengths: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """What forward is called with, by the convention."""
@@ -215,7 +282,8 @@ class Subject:
         if not (of and loss.requires_grad):
             return [None] * len(of)
         with kept_clean(), self.stopwatch.running(), _target("differentiating its results"):
-            return list(torch.autograd.grad(loss, list(of), retain_graph=keep_graph, allow_unused=True))
+            found = torch.autograd.grad(loss, list(of), retain_graph=keep_graph, allow_unused=True)
+        return [None if gradient is None else gradient.cpu() for gradient in found]
 
     def unpack(self, value: Any) -> Result:
         """The output and the state in what the module returned."""
@@ -243,7 +311,7 @@ class Subject:
 
     def with_module(self, module: nn.Module, dtype: str = "") -> Subject:
         """Another module that is called in the same way; `dtype` where it has another one."""
-        return Subject(module, self.contract, self.hyperparameters, self.stopwatch, dtype or self.dtype)
+        return Subject(module, self.contract, self.hyperparameters, self.stopwatch, dtype or self.dtype, self.device)
 
 
 def as_builder(target: Any) -> Callable[..., Any]:
@@ -273,6 +341,13 @@ def expected_shapes(rules: Any, sizes: Mapping[str, int]) -> Any:
     if rules is None:
         return None
     return type(rules)(expected_shapes(rule, sizes) for rule in rules)
+
+
+def _moved(tree: Tree, device: str) -> Tree:
+    """A tree, or a packed sequence, on a device; what is no tensor stays what it is."""
+    if isinstance(tree, PackedSequence):
+        return tree.to(device)  # type: ignore[arg-type]
+    return map_tree(lambda leaf: leaf.to(device) if isinstance(leaf, Tensor) else leaf, tree)
 
 
 @contextmanager
