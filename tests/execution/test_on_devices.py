@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,9 @@ from rnn_props.devices.mistakes import MISTAKES, VARIABLE
 from rnn_props.execution.outcomes import CheckResult
 
 DEVICE_BUGS = [bug.name for bug in zoo.BUGS.values() if bug.code in ("RP801", "RP802", "RP803", "RP804", "RP805")]
+
+
+ORDINARY = Path(__file__).with_name("ordinary_targets.py")
 
 
 def on_sim(target: str, **options: Any) -> dict[str, CheckResult]:
@@ -39,7 +43,10 @@ def test_each_bug_is_found_by_its_check(name: str) -> None:
     assert [code for code, result in found.items() if result.findings] == [zoo.BUGS[name].code]
 
 
-@pytest.mark.parametrize("mistake", MISTAKES)
+ENDS = ("assertion", "out_of_memory", "hang")
+
+
+@pytest.mark.parametrize("mistake", [mistake for mistake in MISTAKES if mistake not in ENDS])
 def test_a_device_that_computes_wrong_is_caught_and_told_by_how_much(
     mistake: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -54,6 +61,32 @@ def test_a_device_that_computes_wrong_is_caught_and_told_by_how_much(
     assert result.status == "failed"
     assert "rounding explains" in result.message or "expected" in result.message
     assert result.errors.get("output", 0) > 1 or result.errors.get("state", 0) > 1
+
+
+def test_a_failed_assertion_on_the_device_costs_one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "assertion")
+    found = on_sim(f"{ORDINARY}:AttentionPooling", checks=("RP801", "RP805"))
+    (finding,) = found["RP801"].findings
+    assert (finding.kind, finding.status) == ("crashed", "failed")
+    assert finding.message.startswith("sim can't be used any more by the process that ran it: ")
+    assert finding.message.endswith("device-side assert triggered")
+    assert "ordinary_targets.py" in finding.where
+    assert found["RP801"].examples > 1  # smaller ones before it ran, and the worker that it broke ran none after it
+    assert found["RP805"].status == "blocked"
+
+
+def test_memory_of_the_device_that_others_have_is_not_charged_to_the_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "out_of_memory")
+    found = on_sim("rnn_props.zoo:LSTMModel")
+    assert not [result for result in found.values() if result.findings]
+    assert found["RP801"].discarded > 0
+
+
+@pytest.mark.slow
+def test_a_call_that_hangs_on_the_device_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "hang")
+    (finding,) = on_sim("rnn_props.zoo:LSTMModel", checks=("RP801",))["RP801"].findings
+    assert finding.kind == "hung"
 
 
 def test_what_ran_on_is_in_the_report() -> None:

@@ -60,11 +60,13 @@ class _Mode:
         guard: to call in.
         arithmetic: what float32 results may have been rounded to in it.
         prepare: what is done to input and state on the device.
+        large_row: whether the first row of the input is a thousand times as large as the others.
     """
 
     guard: Callable[[], AbstractContextManager[Any]]
     arithmetic: Arithmetic = ARITHMETIC[torch.float32]
     prepare: Callable[[Tree], Tree] = lambda tree: tree
+    large_row: bool = False
 
 
 def _strided(tree: Tree) -> Tree:
@@ -85,6 +87,7 @@ MODES: dict[str, _Mode] = {
     "autocast to bfloat16": _autocast(torch.bfloat16),
     "another stream": _Mode(_another_stream, TF32),
     "input and state not contiguous": _Mode(nullcontext, TF32, _strided),
+    "one row of large values": _Mode(nullcontext, TF32, large_row=True),
 }
 
 
@@ -110,8 +113,9 @@ MODES: dict[str, _Mode] = {
     "reads memory as if it were contiguous, an operation that autocast leaves in another dtype.",
 )
 def modes(t: Trial) -> None:
-    """With TF32 on and off, without cuDNN, with deterministic algorithms, under autocast, on another stream and with
-    memory that is not contiguous, results are those of float64 within what rounding explains in that setting.
+    """With TF32 on and off, without cuDNN, with deterministic algorithms, under autocast, on another stream, with
+    memory that is not contiguous and beside a row of large values, results are those of float64 within what rounding
+    explains in that setting.
 
     Why: These settings are the caller's, and are changed for the whole process. A module that is right with the
     defaults alone is wrong in somebody's training script.
@@ -126,17 +130,18 @@ def modes(t: Trial) -> None:
     if t.case.dtype != "float32":
         t.discard("the settings are about float32")
     name, mode = list(MODES.items())[t.pick(0, len(MODES))]
+    given = _with_a_large_row(t) if mode.large_row else t.given
     wide = widest(t.contract)
     against = twin(t, t.subject, wide)
     reference = Sensitivity(
         against.module,
         lambda inputs, state: tensors(results_of(against.call(inputs, state, lengths=t.lengths))),
-        in_dtype(t.given, wide),
+        in_dtype(given, wide),
         in_dtype(t.state, wide),
         arithmetic=mode.arithmetic,
     )
     subject = on_device(t)
-    inputs, state = subject.here(t.given), subject.here(t.state)
+    inputs, state = subject.here(given), subject.here(t.state)
     if not t.case.packing:
         inputs = mode.prepare(inputs)
     try:
@@ -155,3 +160,14 @@ def modes(t: Trial) -> None:
     hold(t, found, f"with {name} on {t.device}, against {wide} on the CPU")
     if not found.judged:
         t.discard(ILL_CONDITIONED)
+
+
+def _with_a_large_row(t: Trial) -> Any:
+    if t.case.packing or not t.case.batched or t.sizes["B"] < 2:
+        t.discard("it has no other row")
+    axis = t.rules.input.axis("B")
+    if axis is None or not t.input.is_floating_point():
+        t.discard("its input has no rows to make larger")
+    larger = t.input.clone()
+    larger.select(axis, 0).mul_(1024)
+    return larger

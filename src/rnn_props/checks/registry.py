@@ -22,7 +22,6 @@ BASICS = ("RP101", "RP102", "RP501", "RP207", "RP213", "RP909")
 
 
 CPU_ALONE = frozenset({"cpu"})
-KERNELS = frozenset({"cpu", "cuda", "mps"})
 ACCELERATORS = frozenset({"sim", "cuda", "mps"})
 
 
@@ -93,8 +92,8 @@ class Check:
         patience: how many times the profile's time a case may take; a failure is made smaller in that many times fewer
             steps.
         compiler: it needs torch's compiler, which takes a second to import.
-        on: the kinds of devices that it runs on: `CPU_ALONE`, `KERNELS` (the CPU, and every accelerator that has
-            kernels of its own), or `ACCELERATORS` (everything but the CPU; the simulated one, too).
+        on: the kinds of devices that it runs on: `CPU_ALONE`, or `ACCELERATORS` (everything but the CPU; the simulated
+            one, too).
         advice: it never fails, only warns.
         each_fault: every kind of fault that it finds is a finding of its own.
     """

@@ -27,16 +27,27 @@ _LABEL = ctypes.sizeof(ctypes.c_void_p)
 
 _C: Any = torch._C
 _NEEDED = (
+    "DispatchKey.CPU",
+    "DispatchKeySet",
     "_acc.DeviceGuard",
     "_acc.PrivateUse1Hooks",
     "_acc.register_python_privateuseone_hook",
     "_acc.register_python_privateuseone_device_guard",
+    "_autograd.DeviceType.PrivateUse1",
     "_get_privateuse1_backend_name",
     "_dispatch_get_all_op_names",
     "_dispatch_has_kernel_for_dispatch_key",
     "_to_dlpack",
     "_from_dlpack",
     "_should_allow_numbers_as_tensors",
+)
+
+#: The same of objects other than `torch._C`: what it is called, the object, and what it needs to have.
+_NEEDED_ELSEWHERE: tuple[tuple[str, Any, tuple[str, ...]], ...] = (
+    ("torch", torch, ("_register_device_module", "_neg_view", "__future__.set_swap_module_params_on_conversion")),
+    ("torch.utils", torch.utils, ("rename_privateuse1_backend", "generate_methods_for_privateuse1_backend")),
+    ("torch.library", torch.library, ("Library.impl", "Library.fallback", "fallthrough_kernel")),
+    ("torch.ops.aten.mul.Tensor", torch.ops.aten.mul.Tensor, ("_op", "_schema.arguments", "redispatch")),
 )
 
 _pointer = ctypes.pythonapi.PyCapsule_GetPointer
@@ -60,10 +71,7 @@ def taken_by() -> str | None:
 def missing() -> str | None:
     """What this torch lacks for a device that is written in Python; None where it has everything."""
     lacks = [f"torch._C.{path}" for path in _NEEDED if not _has(_C, path)]
-    lacks += [
-        f"torch.library.Library.{name}" for name in ("impl", "fallback") if not hasattr(torch.library.Library, name)
-    ]
-    lacks += [] if hasattr(torch, "_register_device_module") else ["torch._register_device_module"]
+    lacks += [f"{name}.{path}" for name, owner, paths in _NEEDED_ELSEWHERE for path in paths if not _has(owner, path)]
     return ", ".join(lacks) or None
 
 
@@ -184,6 +192,11 @@ def callable_of(op: Any) -> Callable[..., Any]:
     return op._op  # type: ignore[no-any-return]
 
 
+def schema_of(op: Any) -> Any:
+    """An operation's name, arguments and results, and which of them it writes to."""
+    return op._schema
+
+
 def takes_numbers(name: str) -> bool:
     """Whether an operation takes Python numbers in the place of tensors."""
     return bool(_C._should_allow_numbers_as_tensors(name))
@@ -237,7 +250,7 @@ def composed() -> Iterator[Any]:
 
 
 def _is_factory(op: Any) -> bool:
-    arguments = op._schema.arguments
+    arguments = schema_of(op).arguments
     named = any(item.name == "device" for item in arguments)
     return named and not any("Tensor" in str(item.type) for item in arguments)
 

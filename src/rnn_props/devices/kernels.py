@@ -86,7 +86,7 @@ class Kernel:
     """
 
     def __init__(self, op: Any, compute: Callable[..., Any] | None = None) -> None:
-        schema = op._schema
+        schema = private.schema_of(op)
         base = str(schema.name).partition("::")[2]
         self.name = str(schema.name)
         self._compute = compute or _OTHER_NAMES.get(base) or private.callable_of(op)

@@ -6,6 +6,7 @@ Everything here happens in products (of matrices, and in convolutions), where re
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, Literal, get_args
@@ -13,7 +14,10 @@ from typing import Any, Final, Literal, get_args
 import torch
 from torch import Tensor
 
-Mistake = Literal["tf32", "bfloat16_products", "lost_element", "stale_memory", "nondeterministic", "transposed"]
+Mistake = Literal[
+    "tf32", "bfloat16_products", "lost_element", "stale_memory", "nondeterministic", "transposed",
+    "assertion", "out_of_memory", "hang",
+]  # fmt: skip
 #: What can be asked for:
 #: `tf32`: operands in float32 are rounded to 10 bits of mantissa, as Ampere and newer GPUs do where they may.
 #: `bfloat16_products`: operands in float32 are rounded to bfloat16, 7 bits.
@@ -21,8 +25,13 @@ Mistake = Literal["tf32", "bfloat16_products", "lost_element", "stale_memory", "
 #: `stale_memory`: every `STALE`th result of a shape is the one before it.
 #: `nondeterministic`: results differ from call to call in their last bits, as sums do that are taken in any order.
 #: `transposed`: square results are transposed.
+#: `assertion`: a result of at least `HUGE` elements fails an assertion on the device, and every later product with it,
+#: as no GPU can be used any more by a process in which one of its kernels failed.
+#: `out_of_memory`: there is no memory for a result of at least `HUGE` elements.
+#: `hang`: such a result never comes.
 MISTAKES: Final[tuple[Mistake, ...]] = get_args(Mistake)
 LARGE: Final = 8
+HUGE: Final = 32
 STALE: Final = 5
 #: Read when the device is set up: the mistake that a process starts with.
 VARIABLE: Final = "RNN_PROPS_SIM_WRONG"
@@ -32,6 +41,7 @@ current: Mistake | None = None
 _previous: dict[tuple[int, ...], Tensor] = {}
 _counts: dict[tuple[int, ...], int] = {}
 _noise = torch.Generator()
+_failed = False
 
 
 def set_wrong(kind: Mistake | None) -> None:
@@ -40,10 +50,10 @@ def set_wrong(kind: Mistake | None) -> None:
     Raises:
         ValueError: there is no such mistake.
     """
-    global current
+    global current, _failed
     if kind is not None and kind not in MISTAKES:
         raise ValueError(f"kind must be one of {', '.join(MISTAKES)} or None (got {kind!r})")
-    current = kind
+    current, _failed = kind, False
     _previous.clear()
     _counts.clear()
     _noise.manual_seed(0)
@@ -82,6 +92,8 @@ def apply(
     if current in _ROUNDING:
         args = [_ROUNDING[current](value) if place in operands else value for place, value in enumerate(args)]
     result = compute(*args, **(keywords or {}))
+    if current in _ENDS:
+        _ENDS[current](result)
     if current in _AFTERWARDS:
         result.copy_(_AFTERWARDS[current](result))
     return result
@@ -127,10 +139,32 @@ def _transposed(result: Tensor) -> Tensor:
     return result.t().clone() if square else result
 
 
+def _assertion(result: Tensor) -> None:
+    global _failed
+    _failed = _failed or result.numel() >= HUGE
+    if _failed:
+        raise RuntimeError("simulated: device-side assert triggered")
+
+
+def _out_of_memory(result: Tensor) -> None:
+    if result.numel() >= HUGE:
+        raise torch.cuda.OutOfMemoryError("simulated: out of memory")
+
+
+def _hang(result: Tensor) -> None:
+    while result.numel() >= HUGE:
+        time.sleep(1)
+
+
 _ROUNDING: Mapping[str | None, Callable[[Tensor], Tensor]] = {"tf32": _tf32, "bfloat16_products": _bfloat16}
 _AFTERWARDS: Mapping[str | None, Callable[[Tensor], Tensor]] = {
     "lost_element": _lost,
     "stale_memory": _stale,
     "nondeterministic": _noisy,
     "transposed": _transposed,
+}
+_ENDS: Mapping[str | None, Callable[[Tensor], None]] = {
+    "assertion": _assertion,
+    "out_of_memory": _out_of_memory,
+    "hang": _hang,
 }

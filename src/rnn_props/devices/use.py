@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import nn
 
 from rnn_props.devices import sim
 from rnn_props.devices.names import kind_of
+
+#: Of a GPU's memory, what a process takes at most, in bytes.
+MEMORY_LIMIT: Final = 6 * 2**30
 
 
 def set_up(name: str, number: int = 0) -> dict[str, Any]:
@@ -31,13 +34,14 @@ def set_up(name: str, number: int = 0) -> dict[str, Any]:
     if kind == "cuda":
         if name == "cuda":
             torch.cuda.set_device(number % torch.cuda.device_count())
+        properties = torch.cuda.get_device_properties(torch.device(name))
+        torch.cuda.set_per_process_memory_fraction(min(1.0, MEMORY_LIMIT / properties.total_memory))
         _warm_up(name)
         cudnn: Any = torch.backends.cudnn
         settings: Any = (torch.backends.cuda.matmul, torch.backends.cudnn)
         tf32 = any(item.allow_tf32 for item in settings)
         for item in settings:  # RP806 turns it on, and judges by another bound
             item.allow_tf32 = False
-        properties = torch.cuda.get_device_properties(torch.device(name))
         return {
             "name": properties.name,
             "cuda": torch.version.cuda,
@@ -61,6 +65,50 @@ def seed(name: str, value: int) -> None:
 def move(module: nn.Module, name: str) -> nn.Module:
     """Move a module to a device, as on the way to a real one."""
     return sim.move(module) if kind_of(name) == "sim" else module.to(name)
+
+
+def give_back(name: str) -> None:
+    """Let other processes have the memory of a device that this one keeps for later."""
+    if kind_of(name) == "cuda":
+        torch.cuda.empty_cache()
+    elif kind_of(name) == "mps":
+        torch.mps.empty_cache()
+
+
+def why_lost(name: str) -> str:
+    """Why a device can't be used by this process any more: what the first error said that tells; "" where it can.
+
+    After a failed assertion or a wild access in one of its kernels, CUDA refuses a process everything else.
+    """
+    if kind_of(name) == "cpu":
+        return ""
+    try:
+        x = torch.ones(2, 2, device=name)
+        float((x @ x).sum())
+    except RuntimeError as error:
+        return "" if _is_out_of_memory(error) else str(error).partition("\n")[0]
+    return ""
+
+
+def is_crowded(name: str, error: BaseException) -> bool:
+    """Whether an error says that a device is out of memory, and others have it: half of what a process may take, and
+    far more than any case needs, is not there."""
+    if kind_of(name) == "cpu" or not _is_out_of_memory(error):
+        return False
+    if kind_of(name) == "sim":
+        return True
+    give_back(name)
+    try:
+        torch.empty(MEMORY_LIMIT // 2, dtype=torch.uint8, device=name)
+    except RuntimeError as again:
+        return _is_out_of_memory(again)
+    finally:
+        give_back(name)
+    return False
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, RuntimeError) and "out of memory" in str(error)
 
 
 def _warm_up(name: str) -> None:

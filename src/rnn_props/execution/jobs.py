@@ -273,7 +273,7 @@ class CheckJob:
     def _finding(self, case: Case, outcome: Outcome, inherited: bool) -> Finding:
         warned = (inherited or outcome.advice or self.check.advice) and not self.strict
         message = outcome.message
-        if outcome.kind == "crashed":
+        if outcome.kind == "crashed" and not message:
             message = f"the process died of {outcome.signal}" + (f" ({_what(case)})" if case.fault else "")
         elif outcome.kind == "hung":
             message = f"no answer in {outcome.seconds:.0f} s; the process was killed" + (
@@ -296,6 +296,8 @@ class CheckJob:
 
     def _unconfirmed(self, outcome: Outcome) -> Finding:
         end = f"died of {outcome.signal}" if outcome.kind == "crashed" else "gave no answer in time"
+        if outcome.message:
+            end = "lost its device"
         return Finding(
             kind=outcome.kind,
             status="warned",

@@ -322,8 +322,11 @@ class TargetSession:
             self._advance(slot, outcomes)
 
     def _tainted(self, slot: _Slot) -> bool:
-        """Whether the worker took a bad call for good: what a kernel did to its memory may show only later."""
+        """Whether the worker lost its device, or took a bad call for good: what a kernel did to its memory may show
+        only later."""
         assert slot.batch is not None
+        if slot.outcomes[-1].fatal:
+            return True
         fault = slot.batch.cases[len(slot.outcomes) - 1].fault
         return fault is not None and fault.family != "hyperparameters" and slot.outcomes[-1].kind == "accepted"
 

@@ -19,7 +19,7 @@ import torch
 from rnn_props.cases import Case
 from rnn_props.checks import Advice, Check, Discarded, Trial, Violation, get
 from rnn_props.contracts import Contract, ContractError
-from rnn_props.devices import kind_of, set_up
+from rnn_props.devices import give_back, is_crowded, kind_of, set_up, why_lost
 from rnn_props.execution import wire
 from rnn_props.execution.plans import Plans
 from rnn_props.inference import infer_contract
@@ -86,7 +86,7 @@ class _Worker:
         for code in request["checks"]:
             yield {"drawn": code, "cases": [case.to_json() for case in plans.valid(get(code))]}
 
-    def run(self, request: Mapping[str, Any]) -> Any:
+    def run(self, request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Outcomes of cases, in order, up to the first bad one."""
         check = get(request["check"])
         factory = self._factories[request["reference"]]
@@ -97,10 +97,23 @@ class _Worker:
                 _let_go_of_limits()
             # What that takes is no case's time.
             yield {"ready": device, "facts": set_up(device, request["slot"])}
+        try:
+            yield from self._run(check, factory, device, request)
+        finally:
+            give_back(device)
+
+    def _run(self, check: Check, factory: Factory, device: str, request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         for data in request["cases"]:
             started, before = time.perf_counter(), self._stopwatch.seconds
             trial = Trial(Case.from_json(data), self._contract, factory, request["thorough"], device)
-            outcome = {**_outcome(check, trial), "errors": trial.errors}
+            outcome = _outcome(check, trial)
+            if outcome["kind"] != "passed" and (lost := why_lost(device)):
+                outcome = {
+                    "kind": "crashed",
+                    "message": f"{device} can't be used any more by the process that ran it: {lost}",
+                    "where": outcome.get("where", ""),
+                }
+            outcome["errors"] = trial.errors
             outcome["seconds"] = time.perf_counter() - started
             outcome["in_target"] = self._stopwatch.seconds - before
             yield outcome
@@ -123,21 +136,27 @@ def _outcome(check: Check, trial: Trial) -> dict[str, Any]:
             "where": violation.where,
         }
     except Discarded as reason:
-        return {"kind": "discarded", "message": str(reason)}
+        # A check may let go of a case because of what the target raised.
+        return {"kind": "discarded", "message": str(reason), "where": getattr(reason.__context__, "where", "")}
     except TargetRaisedError as raised:
-        return {
-            "kind": "raised",
-            "message": str(raised),
-            "where": raised.where,
-        }
+        if is_crowded(trial.device, raised.error):
+            return _no_memory(trial.device)
+        return {"kind": "raised", "message": str(raised), "where": raised.where}
     except UnusableResultError as error:
         return {"kind": "violated", "message": str(error)}
     except ContractError as error:
         return {"kind": "contract", "message": str(error)}
-    except Exception as error:  # an error of ours must cost one check, not the run
+    except Exception as error:
+        if is_crowded(trial.device, error):
+            return _no_memory(trial.device)
+        # An error of ours must cost one check, not the run.
         frames = traceback.format_exception(error)
         return {"kind": "error", "message": f"{type(error).__name__}: {error}", "where": "".join(frames[-3:]).strip()}
     return {"kind": "passed"}
+
+
+def _no_memory(device: str) -> dict[str, Any]:
+    return {"kind": "discarded", "message": f"{device} is out of memory, which other processes have"}
 
 
 def _peak_memory_mb() -> float:
