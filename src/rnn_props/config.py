@@ -198,7 +198,7 @@ def _date(value: Any) -> datetime.date | None:
 
 def _validate(path: Path, source: str, table: Mapping[str, Any]) -> None:
     """Hold the table against the schema."""
-    import jsonschema
+    import jsonschema  # type: ignore[import-untyped]
 
     validator = jsonschema.Draft202012Validator(load_schema(), format_checker=jsonschema.FormatChecker(["date"]))
     error = jsonschema.exceptions.best_match(validator.iter_errors(_plain(table)))
