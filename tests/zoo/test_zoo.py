@@ -101,7 +101,14 @@ def _advice_only(specimen: zoo.Specimen) -> bool:
     return specimen.name in ("FlattensFourDimensions", "MovesItsInput", "CellReadsStateAsNumbers")
 
 
-@pytest.mark.parametrize("name", list(zoo.CORRECT))
+def _correct() -> list[Any]:
+    """Every correct module, every second one at night only."""
+    return [
+        pytest.param(name, marks=[pytest.mark.nightly] if number % 2 else []) for number, name in enumerate(zoo.CORRECT)
+    ]
+
+
+@pytest.mark.parametrize("name", _correct())
 def test_each_correct_module_is_clean(name: str, runners: _Runners, zoo_table: list[str]) -> None:
     started = time.monotonic()
     results = runners.run(f"rnn_props.zoo:{name}", profile="quick")
