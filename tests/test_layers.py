@@ -18,6 +18,7 @@ ROOT = SOURCE.parent.parent
 #: From the top to the bottom: DESIGN, section 3.
 LAYERS = (
     {"cli", "pytest_plugin"},
+    {"pytest_items"},
     {"api"},
     {"reporting"},
     {"execution"},

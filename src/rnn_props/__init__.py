@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from rnn_props.api import Options, TargetChecks, assert_conforms, check, checks_for
     from rnn_props.cases import Case, Fault, Needs, Source
     from rnn_props.contracts import Capabilities, Contract
+    from rnn_props.pytest_items import parametrize
     from rnn_props.reporting.report import Report
     from rnn_props.targets import TargetError
 
@@ -29,6 +30,7 @@ _HOMES = {
     "assert_conforms": "rnn_props.api",
     "check": "rnn_props.api",
     "checks_for": "rnn_props.api",
+    "parametrize": "rnn_props.pytest_items",
 }
 
 __all__ = [
@@ -46,6 +48,7 @@ __all__ = [
     "assert_conforms",
     "check",
     "checks_for",
+    "parametrize",
 ]
 
 

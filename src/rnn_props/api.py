@@ -7,11 +7,12 @@ import os
 import random
 import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rnn_props import devices
+from rnn_props.cases import Case
 from rnn_props.checks import Check, select
 from rnn_props.contracts import Contract
 from rnn_props.execution.events import Listener, RunFinished, RunStarted
@@ -49,6 +50,10 @@ class Options:
         strict: advice, and what torch itself does wrong, count as failures.
         contract: the contract to hold the target to, in place of the one that would be inferred. Its hyperparameters
             may be drawn by Hypothesis strategies.
+        expected_failures: checks that are expected to fail, each with the reason, by code or name; `RP301@sim` means
+            the check on that device alone. Such a failure counts as an expected one, and a check that no longer fails
+            is reported as stale.
+        place: the number of this process where several run checks side by side; GPUs are given out by it.
     """
 
     checks: tuple[str, ...] = ()
@@ -62,6 +67,8 @@ class Options:
     require_devices: tuple[str, ...] = ()
     strict: bool = False
     contract: Contract | None = None
+    expected_failures: Mapping[str, str] = field(default_factory=dict)
+    place: int = 0
 
 
 def resolve(options: Options) -> RunOptions:
@@ -110,7 +117,30 @@ def resolve(options: Options) -> RunOptions:
         strict=options.strict,
         replay=options.seed is None,
         contract=options.contract,
+        expected_failures=_expected(options.expected_failures),
+        place=options.place,
     )
+
+
+def _expected(failures: Mapping[str, str]) -> dict[str, str]:
+    """Expected failures by code, or by code and device.
+
+    Raises:
+        ValueError: one is of no check, of several, or has no reason.
+    """
+    found: dict[str, str] = {}
+    for text, reason in failures.items():
+        name, at, device = text.partition("@")
+        matching = select([name])
+        if len(matching) > 1:
+            raise ValueError(f"expected_failures: '{text}' means {len(matching)} checks; name each with its reason")
+        if not isinstance(reason, str) or not reason.strip():
+            raise ValueError(f"expected_failures: '{text}' needs a reason (got {reason!r})")
+        key = f"{matching[0].code}{at}{device and devices.choose([device])[0].name}"
+        if key in found:
+            raise ValueError(f"expected_failures: {matching[0].code} is named twice")
+        found[key] = reason.strip()
+    return found
 
 
 def run(targets: Sequence[str], options: Options | None = None, listener: Listener = ignore_events) -> None:
@@ -167,13 +197,15 @@ def assert_conforms(target: Any, **options: Any) -> None:
         target, options: as in `check`.
 
     Raises:
-        AssertionError: a check failed; the first line is `RP201 state.continuity: ...`, further failures follow.
+        AssertionError: a check failed, or no longer fails although that was expected; the first line is
+            `RP201 state.continuity: ...`, further failures follow.
         TargetError: the target can't be used.
     """
+    __tracebackhide__ = True
     (result,) = check(target, **options).targets
     if result.message:
         raise TargetError(f"{result.target}: {result.message}")
-    failed = [found for found in result.results if found.status in ("failed", "error")]
+    failed = [found for found in result.results if found.wrong]
     if failed:
         raise AssertionError("\n\n".join(failure_text(found) for found in failed))
 
@@ -221,8 +253,13 @@ class TargetChecks:
                 raise TargetError(self._unusable) from None
         return self._session
 
-    def run(self, key: str) -> CheckResult:
+    def run(self, key: str, among: Collection[str] | None = None) -> CheckResult:
         """The result of one check (`RP201`, or `RP802@sim` for one on another device), run now unless it has been.
+
+        Args:
+            key: of the check.
+            among: keys of all checks that will be run, all that were chosen by default. Those that would explain a
+                failure of this one are run before it, so its result does not depend on the order of calls.
 
         Raises:
             TargetError: the target can't be used.
@@ -231,8 +268,20 @@ class TargetChecks:
         if key not in {item.key for item in self.items}:
             raise KeyError(key)
         session = self.open()
-        session.run([key])
+        session.run([key], among)
         return session.results[key]
+
+    def cases(self, key: str) -> list[Case]:
+        """The cases that one check runs until it fails.
+
+        Raises:
+            TargetError: the target can't be used.
+            KeyError: the check was not chosen.
+        """
+        item = next((item for item in self.items if item.key == key), None)
+        if item is None:
+            raise KeyError(key)
+        return self.open().cases(item)
 
     def close(self) -> None:
         """End the worker processes."""
@@ -261,11 +310,11 @@ class BoundCheck:
         """Run the check and return its result.
 
         Raises:
-            AssertionError: it failed.
+            AssertionError: it failed, or no longer fails although that was expected.
             TargetError: the target can't be used.
         """
         result = self.checks.run(self.item.key)
-        if result.status in ("failed", "error"):
+        if result.wrong:
             raise AssertionError(failure_text(result))
         return result
 

@@ -1,66 +1,62 @@
-"""The pytest plugin: one item a check and target. Importing it imports neither torch nor Hypothesis.
+"""The pytest plugin: options, hooks and fixtures. Importing it imports neither torch nor Hypothesis nor rich.
 
 ``pytest --rnn-props package.module:MyLSTM`` (repeatable), or targets in the ini option ``rnn_props_targets``, add items
-such as ``MyLSTM-RP201-state.continuity-cpu`` to the session. A check's cases run in worker processes, so a target that
-crashes costs one item, not the session.
+such as ``package.module:MyLSTM::MyLSTM-RP201-state.continuity-cpu`` to the session. A check's cases run in worker
+processes, so a target that crashes costs one item, not the session.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Generator, Iterator
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from rnn_props import pytest_items as items
+from rnn_props.pytest_items import CheckFailedError, RnnPropsWarning
+
 if TYPE_CHECKING:
-    from rnn_props.api import TargetChecks
-    from rnn_props.execution.outcomes import CheckResult
+    from rnn_props.api import Options
+
+__all__ = ["CheckFailedError", "RnnPropsWarning"]
+
+#: By name alone: asking the registry would import torch. A test holds the two together.
+FAMILIES = (
+    "batch", "device", "grad", "lengths", "layout", "life", "mode", "nan", "numeric", "oracle", "packed", "reject",
+    "shape", "state", "time", "type",
+)  # fmt: skip
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("rnn-props", "property-based checks of recurrent PyTorch modules")
-    group.addoption(
+
+    def several(name: str, metavar: str, text: str, **keywords: Any) -> None:
+        group.addoption(name, action="append", default=[], metavar=metavar, help=f"{text} (repeatable)", **keywords)
+
+    several(
         "--rnn-props",
-        action="append",
-        default=[],
-        metavar="TARGET",
+        "TARGET",
+        "add the checks of a module: package.module:attribute or path/to/file.py:attribute",
         dest="rnn_props_targets",
-        help="add the checks of a module: package.module:attribute or path/to/file.py:attribute (repeatable)",
+    )
+    several("--rnn-props-checks", "GLOB", "only checks whose code or name matches; default: all")
+    several("--rnn-props-skip", "GLOB", "no checks whose code or name matches; default: none")
+    several("--rnn-props-device", "NAME", "device to run on: cpu, sim, cuda, cuda:N, mps or all; default: cpu")
+    group.addoption(
+        "--rnn-props-profile", default="default", metavar="NAME", help="quick, default or nightly (default: default)"
     )
     group.addoption(
-        "--rnn-props-checks",
-        action="append",
-        default=[],
-        metavar="GLOB",
-        help="only checks whose code or name matches (repeatable; default: all)",
-    )
-    group.addoption(
-        "--rnn-props-skip",
-        action="append",
-        default=[],
-        metavar="GLOB",
-        help="no checks whose code or name matches (repeatable; default: none)",
-    )
-    group.addoption(
-        "--rnn-props-profile",
-        default="default",
-        metavar="NAME",
-        help="quick, default or nightly (default: default)",
-    )
-    group.addoption(
-        "--rnn-props-device",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="device to run on: cpu, sim, cuda, cuda:N, mps or all (repeatable; default: cpu)",
+        "--rnn-props-max-examples",
+        type=int,
+        metavar="N",
+        help="the most cases that a check gets (default: those of --hypothesis-profile if that is given, else the "
+        "profile's)",
     )
     group.addoption(
         "--rnn-props-seed",
         type=int,
-        default=None,
         metavar="N",
-        help="decides every case (default: that of the profile)",
+        help="decides every case (default: --hypothesis-seed if that is given, else the profile's)",
     )
     group.addoption(
         "--rnn-props-strict", action="store_true", help="advice and what torch itself does wrong are failures"
@@ -70,116 +66,71 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "rnn_props: a check of a recurrent module")
+    for family in FAMILIES:
+        config.addinivalue_line("markers", f"rnn_props_{family}: a check of a recurrent module, of the family {family}")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection(session: pytest.Session) -> None:
-    """Refuse options that mean nothing before anything is collected."""
-    if not _targets(session.config):
+    """Refuse options that mean nothing before anything is collected, and take node ids of targets for ours."""
+    config = session.config
+    targets = items.targets_of(config)
+    if not targets:
         return
+    ours = [argument for argument in config.args if items.target_of(argument, targets)]
+    if ours:
+        config.stash[items.NODE_IDS] = ours
+        config.args = [argument for argument in config.args if argument not in ours]
     from rnn_props.api import resolve
 
     try:
-        resolve(_options(session.config))
+        config.stash[items.OPTIONS] = options_of(config)
+        resolve(config.stash[items.OPTIONS])
     except ValueError as error:
         raise pytest.UsageError(f"rnn-props: {error}") from None
+    items.warn_of_duplicates(config)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report(
     collector: pytest.Collector,
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    """Put the targets' collector beside what the session itself collects."""
+    """Put the targets beside what the session itself collects."""
     report = yield
-    if isinstance(collector, pytest.Session) and report.passed and _targets(collector.config):
-        report.result.append(RnnPropsCollector.from_parent(collector, name="rnn_props", nodeid="::rnn_props"))
+    if isinstance(collector, pytest.Session) and report.passed and items.OPTIONS in collector.config.stash:
+        report.result.extend(items.collectors(collector))
     return report
 
 
-def _targets(config: pytest.Config) -> list[str]:
-    """Targets of the command line and the ini file, each once."""
-    return list(dict.fromkeys([*config.getoption("rnn_props_targets"), *config.getini("rnn_props_targets")]))
-
-
-def _options(config: pytest.Config) -> Any:
+def options_of(config: pytest.Config) -> Options:
+    """What the command line asks for: our options, and where they leave it open, Hypothesis's."""
     from rnn_props.api import Options
 
+    chosen = items.hypothesis_options(config)
+    given = {"seed": config.getoption("--rnn-props-seed"), "max_examples": config.getoption("--rnn-props-max-examples")}
     return Options(
         checks=tuple(config.getoption("--rnn-props-checks")),
         skip=tuple(config.getoption("--rnn-props-skip")),
         profile=config.getoption("--rnn-props-profile"),
         devices=tuple(config.getoption("--rnn-props-device")) or ("cpu",),
-        seed=config.getoption("--rnn-props-seed"),
         strict=config.getoption("--rnn-props-strict"),
         jobs=1,
+        place=items.worker_number(),
+        **{**chosen, **{name: value for name, value in given.items() if value is not None}},
     )
 
 
-class RnnPropsCollector(pytest.Collector):
-    """All targets of the session."""
-
-    def collect(self) -> Iterator[pytest.Item]:
-        from rnn_props.api import TargetChecks
-
-        short = [target.rpartition(":")[2].rpartition(".")[2] for target in _targets(self.config)]
-        for target, name in zip(_targets(self.config), short, strict=True):
-            label = name if short.count(name) == 1 else target
-            checks = TargetChecks(target, _options(self.config))
-            self.config.add_cleanup(checks.close)
-            for item in checks.items:
-                name = f"{label}-{item.check.code}-{item.check.name}-{item.device}"
-                yield CheckItem.from_parent(self, name=name, checks=checks, key=item.key)
-
-
-class CheckItem(pytest.Item):
-    """One check of one target."""
-
-    def __init__(self, *, checks: TargetChecks, key: str, **keywords: Any) -> None:
-        super().__init__(**keywords)
-        self._checks = checks
-        self._key = key
-        self.add_marker("rnn_props")
-
-    def runtest(self) -> None:
-        from rnn_props.targets import TargetError
-
-        try:
-            result = self._checks.run(self._key)
-        except TargetError as error:
-            raise CheckFailedError(f"rnn-props cannot use {error}") from None
-        self.user_properties += [("rnn_props_code", result.code), ("rnn_props_examples", result.examples)]
-        if result.findings:
-            self.user_properties.append(("rnn_props_case_id", result.findings[0].case_id))
-        _conclude(result)
-
-    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        if isinstance(excinfo.value, CheckFailedError):
-            return str(excinfo.value)
-        return super().repr_failure(excinfo, style)
-
-    def reportinfo(self) -> tuple[Any, int | None, str]:
-        return self.path, None, f"[{self.name}]"  # in brackets pytest leaves the dots of the name alone
-
-
-class CheckFailedError(AssertionError):
-    """A check failed; the message begins with its code and name."""
-
-
-def _conclude(result: CheckResult) -> None:
-    """Turn a result into pytest's terms."""
-    from rnn_props.reporting.failure import failure_text
-
-    if result.status in ("failed", "error"):
-        raise CheckFailedError(failure_text(result))
-    if result.status == "warned":
-        own = "torch's own: " if result.inherited_from_torch else ""
-        warnings.warn(RnnPropsWarning(f"{result.code} {result.check}: {own}{result.message}"), stacklevel=1)
-    if result.status in ("not_applicable", "blocked", "skipped"):
-        _skip(f"{result.status.replace('_', ' ')}: {result.reason}")
-
-
-class RnnPropsWarning(UserWarning):
-    """Advice: legal, but worth knowing."""
-
-
-def _skip(reason: str) -> NoReturn:
-    pytest.skip(reason)
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Give the report of a parametrised test the properties of the check that it called."""
+    callspec = getattr(item, "callspec", None)
+    check = None if callspec is None else callspec.params.get("check")
+    if call.when == "call" and isinstance(check, items.ParametrizedCheck):
+        item.user_properties += items.properties(check.result)
+    report = yield
+    crash = getattr(report.longrepr, "reprcrash", None)
+    if isinstance(check, items.ParametrizedCheck) and crash is not None:
+        crash.message = crash.message.removeprefix("AssertionError: ").partition("\n")[0]  # for the short summary
+    return report

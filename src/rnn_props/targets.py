@@ -89,7 +89,9 @@ def name_of(target: Any) -> str:
     if isinstance(target, str):
         return target
     module_name, name = getattr(target, "__module__", None), getattr(target, "__qualname__", None)
-    if not module_name or not name:
+    if not module_name or not name or name.endswith("<lambda>"):
+        module_name, name = _global_name(target)
+    if not module_name:
         raise TargetError(
             f"an object of type {type(target).__name__} has no name to import it by: put it into a module and pass "
             "'package.module:name'"
@@ -106,6 +108,20 @@ def name_of(target: Any) -> str:
     if file is None:
         raise TargetError(f"{name} was defined in an interactive session: put it into a file and pass 'file.py:{name}'")
     return f"{file}:{name}"
+
+
+def _global_name(target: Any) -> tuple[str, str]:
+    """The module and the name of a global variable that holds an object without a name of its own, or two "".
+
+    An instance is sought in the module of its class first, since others import it from there.
+    """
+    own = getattr(target, "__module__", None) or type(target).__module__
+    modules = [module for name in (own, "__main__") if (module := sys.modules.get(name)) is not None]
+    for module in [*modules, *list(sys.modules.values())]:
+        for name, value in list(getattr(module, "__dict__", {}).items()):
+            if value is target and name.isidentifier():
+                return module.__name__, name
+    return "", ""
 
 
 def _found(module: Any, name: str) -> Any:

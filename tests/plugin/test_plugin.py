@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import pytest
 
-_GRU = """
+from rnn_props.checks import all_checks
+from rnn_props.pytest_plugin import FAMILIES
+
+_MODELS = """
     import torch
     from torch import nn
 
@@ -20,30 +27,55 @@ _GRU = """
             return output.float(), hx
 """
 
-_QUICK = ("--rnn-props-profile", "quick", "--rnn-props-seed", "0", "-p", "no:cacheprovider")
+_QUICK = ("--rnn-props-profile", "quick", "--rnn-props-seed", "0")
+_FEW = (*_QUICK, "--rnn-props-checks", "RP101,RP105,RP107")
 
 
-def test_a_target_gives_one_item_a_check(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(models=_GRU)
-    result = pytester.runpytest_subprocess("--rnn-props", "models:MyGRU", "--co", "-q", *_QUICK)
-    result.stdout.fnmatch_lines(["::rnn_props::MyGRU-RP101-shape.output-cpu", "::rnn_props::MyGRU-RP201-state.cont*"])
+@pytest.fixture(autouse=True)
+def models(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(models=_MODELS)
+
+
+def run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
+    return pytester.runpytest_subprocess(*arguments)
+
+
+def test_a_target_gives_one_item_a_check_under_its_own_node(pytester: pytest.Pytester) -> None:
+    result = run(pytester, "--rnn-props", "models:MyGRU", "--rnn-props", "models:Leaky", "--co", *_FEW)
+    result.stdout.fnmatch_lines(
+        [
+            "<RnnPropsTarget models:MyGRU>",
+            "  <RnnPropsCheck MyGRU-RP101-shape.output-cpu>",
+            "  <RnnPropsCheck MyGRU-RP105-type.dtype-cpu>",
+            "  <RnnPropsCheck MyGRU-RP107-shape.parameters-cpu>",
+            "<RnnPropsTarget models:Leaky>",
+            "  <RnnPropsCheck Leaky-RP101-shape.output-cpu>",
+        ]
+    )
     assert result.ret == 0
+    quiet = run(pytester, "--rnn-props", "models:MyGRU", "--co", "-q", *_QUICK)
+    quiet.stdout.fnmatch_lines(["models:MyGRU::MyGRU-RP201-state.continuity-cpu"])
+
+
+def test_targets_of_one_name_are_told_apart(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(others=_MODELS)
+    result = run(pytester, "--rnn-props", "models:MyGRU", "--rnn-props", "others:MyGRU", "--co", "-q", *_FEW)
+    result.stdout.fnmatch_lines(["others:MyGRU::others:MyGRU-RP101-shape.output-cpu"])
 
 
 def test_a_correct_module_passes_and_what_does_not_apply_is_skipped_with_its_reason(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(models=_GRU)
-    result = pytester.runpytest_subprocess(
-        "--rnn-props", "models:MyGRU", "--rnn-props", "torch.nn:GRUCell", "-k", "RP1 or RP201", "-rs", *_QUICK
-    )
+    arguments = ("--rnn-props", "torch.nn:GRUCell", "-k", "RP102 or RP103 or RP20", "-rs", *_QUICK)
+    result = run(pytester, *arguments)
     outcome = result.parseoutcomes()
     assert "failed" not in outcome
-    assert outcome["passed"] >= 14
-    result.stdout.fnmatch_lines(["SKIPPED*not applicable: a cell makes one step: there is no sequence to cut"])
+    assert outcome["passed"] >= 6
+    result.stdout.fnmatch_lines(
+        ["SKIPPED [[]*[]] torch.nn:GRUCell:1: not applicable: a cell makes one step: there is no sequence to cut"]
+    )
 
 
 def test_a_failure_begins_with_code_and_name_and_shows_the_case(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(models=_GRU)
-    result = pytester.runpytest_subprocess("--rnn-props", "models:Leaky", "-k", "RP105", *_QUICK)
+    result = run(pytester, "--rnn-props", "models:Leaky", "-k", "RP105", *_QUICK)
     result.stdout.fnmatch_lines(
         [
             "*Leaky-RP105-type.dtype-cpu*",
@@ -52,49 +84,161 @@ def test_a_failure_begins_with_code_and_name_and_shows_the_case(pytester: pytest
             "rule: *",
             "hint: *",
             "more: rnn-props explain RP105",
+            "FAILED models:Leaky::Leaky-RP105-type.dtype-cpu - RP105 type.dtype: *",
         ]
     )
-    assert "pytest_plugin.py" not in result.stdout.str()
+    assert not re.search(r"pytest_(plugin|items)\.py", result.stdout.str())
     assert result.ret == 1
 
 
-def test_targets_come_from_the_ini_file_and_node_ids_select(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(models=_GRU)
-    pytester.makeini("[pytest]\nrnn_props_targets =\n    models:MyGRU\n")
-    result = pytester.runpytest_subprocess("::rnn_props::MyGRU-RP108-shape.container-cpu", *_QUICK)
-    if result.ret != 0:  # a node id without a file part is not pytest's to find
-        result = pytester.runpytest_subprocess("-k", "MyGRU-RP108", *_QUICK)
-    result.assert_outcomes(passed=1)
+def test_node_ids_select_targets_and_items_beside_files(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_ordinary="def test_one(): pass", test_other="def test_two(): pass")
+    pytester.makeini("[pytest]\nrnn_props_targets =\n    models:MyGRU\n    models:Leaky\n")
+    one = run(pytester, "models:MyGRU::MyGRU-RP107-shape.parameters-cpu", "-v", *_QUICK)
+    one.assert_outcomes(passed=1)
+    one.stdout.fnmatch_lines(["models:MyGRU::MyGRU-RP107-shape.parameters-cpu PASSED*"])
+    target = run(pytester, "models:MyGRU", "test_ordinary.py", *_FEW)
+    target.assert_outcomes(passed=4)
+    wrong = run(pytester, "models:MyGRU::MyGRU-RP999-no.such-cpu", *_FEW)
+    wrong.assert_outcomes(errors=1)
+    wrong.stdout.fnmatch_lines(["there is no MyGRU-RP999-no.such-cpu of models:MyGRU; `pytest --co` lists them"])
 
 
-def test_the_items_stand_beside_ordinary_tests_and_run_under_xdist(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(models=_GRU, test_ordinary="def test_one(): pass")
-    result = pytester.runpytest_subprocess("--rnn-props", "models:Leaky", "-k", "one or RP105", "-n", "2", *_QUICK)
+@pytest.mark.slow
+def test_the_last_failures_run_alone_or_first(pytester: pytest.Pytester) -> None:
+    arguments = ("--rnn-props", "models:Leaky", *_FEW)
+    run(pytester, *arguments).assert_outcomes(passed=2, failed=1)
+    run(pytester, *arguments, "--lf").assert_outcomes(failed=1)
+    run(pytester, *arguments, "--ff", "-x").assert_outcomes(failed=1)
+
+
+def test_the_items_stand_beside_ordinary_tests(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_ordinary="def test_one(): pass")
+    result = run(pytester, "--rnn-props", "models:Leaky", "-k", "one or RP105", "-p", "no:cacheprovider", *_QUICK)
     result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["test_ordinary.py .*", "models:Leaky F*"])
 
 
-def test_a_target_that_can_not_be_imported_is_failing_items_with_one_clear_line(pytester: pytest.Pytester) -> None:
-    result = pytester.runpytest_subprocess("--rnn-props", "no_models:X", "-k", "RP101", *_QUICK)
-    result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*rnn-props cannot use no_models:X: there is no module 'no_models'*"])
+@pytest.mark.slow
+def test_xdist_gives_the_same_verdicts_whatever_ran_where(pytester: pytest.Pytester) -> None:
+    """RP205 explains RP201's failure, and comes after it: what it says must not depend on the order of items."""
+    bug = "rnn_props.zoo:SwapsCellStateDirections"
+    arguments = ("--rnn-props", bug, "--rnn-props-checks", "RP201,RP202,RP204,RP205", *_QUICK, "-rA")
+    serial, spread = run(pytester, *arguments), run(pytester, *arguments, "-n", "2")
+    assert spread.parseoutcomes() == serial.parseoutcomes()
+    assert serial.parseoutcomes()["failed"] >= 1
+
+    def told(result: pytest.RunResult) -> set[str]:
+        return set(re.findall(r"^(?:PASSED|FAILED) \S+", result.stdout.str(), re.M))
+
+    assert told(serial) == told(spread) != set()
 
 
-def test_an_unknown_check_or_profile_is_a_usage_error(pytester: pytest.Pytester) -> None:
-    result = pytester.runpytest_subprocess("--rnn-props", "torch.nn:GRU", "--rnn-props-checks", "RP9999")
+def test_a_target_that_can_not_be_imported_is_one_failing_item_with_one_clear_line(pytester: pytest.Pytester) -> None:
+    result = run(pytester, "--rnn-props", "no_models:X", "-k", "RP10", "-rs", *_QUICK)
+    result.assert_outcomes(failed=1, skipped=7)
+    result.stdout.fnmatch_lines(["rnn-props cannot use no_models:X: there is no module 'no_models'*"])
+    result.stdout.fnmatch_lines(["*blocked: no_models:X can't be used (see X-RP101-shape.output-cpu)"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--rnn-props-checks", "RP9999"], "rnn-props: no check matches 'RP9999'"),
+        (["--rnn-props-profile", "slow"], "rnn-props: profile must be one of quick, default, nightly (got 'slow')"),
+        (["--rnn-props-max-examples", "0"], "rnn-props: max_examples must be at least 1 (got 0)"),
+        (["--rnn-props-device", "gpu"], "rnn-props: 'gpu' is not a device (did you mean 'cuda'?)"),
+        (["--hypothesis-seed", "soon"], "rnn-props: --hypothesis-seed must be a number or 'random' (got 'soon')"),
+    ],
+    ids=lambda item: item[0] if isinstance(item, list) else "",
+)
+def test_an_option_that_means_nothing_is_a_usage_error(
+    pytester: pytest.Pytester, arguments: list[str], message: str
+) -> None:
+    result = run(pytester, "--rnn-props", "torch.nn:GRU", *arguments)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*no check matches 'RP9999'*"])
-    result = pytester.runpytest_subprocess("--rnn-props", "torch.nn:GRU", "--rnn-props-profile", "slow")
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert message in result.stderr.str()
 
 
-def test_without_targets_the_plugin_imports_neither_torch_nor_hypothesis(pytester: pytest.Pytester) -> None:
+def test_a_target_that_is_named_twice_is_checked_once_and_said_so(pytester: pytest.Pytester) -> None:
+    result = run(pytester, "--rnn-props", "models:MyGRU", "--rnn-props", "models:MyGRU", *_QUICK, "-k", "RP107")
+    result.assert_outcomes(passed=1, warnings=1)
+    result.stdout.fnmatch_lines(["*rnn-props: models:MyGRU is named 2 times; it is checked once"])
+
+
+def test_items_have_a_marker_and_one_of_their_family(pytester: pytest.Pytester) -> None:
+    arguments = ("--rnn-props", "models:MyGRU", "--co", "-q", "--strict-markers", *_QUICK)
+    result = run(pytester, *arguments, "-m", "rnn_props_type")
+    names = re.findall(r"^models:MyGRU::(\S+)$", result.stdout.str(), re.M)
+    assert names == ["MyGRU-RP105-type.dtype-cpu", "MyGRU-RP106-type.factory-cpu"]
+    assert run(pytester, *arguments, "-m", "not rnn_props").ret == pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+def test_every_family_has_its_marker() -> None:
+    assert sorted({check.family for check in all_checks()}) == sorted(FAMILIES)
+
+
+def test_junit_files_have_code_and_case_id(pytester: pytest.Pytester) -> None:
+    run(pytester, "--rnn-props", "models:Leaky", "-k", "RP105", "--junitxml", "junit.xml", *_QUICK)
+    (case,) = ElementTree.parse(pytester.path / "junit.xml").iter("testcase")
+    assert case.attrib["name"] == "Leaky-RP105-type.dtype-cpu"
+    found = {item.attrib["name"]: item.attrib["value"] for item in case.iter("property")}
+    assert found["rnn_props_code"] == "RP105"
+    assert found["rnn_props_status"] == "failed"
+    assert re.fullmatch("[0-9a-f]{6}", found["rnn_props_case_id"])
+
+
+def test_advice_is_a_warning_and_strict_makes_it_a_failure(pytester: pytest.Pytester) -> None:
+    arguments = ("--rnn-props", "torch.nn:GRUCell", "-k", "RP403", *_QUICK)
+    plain = run(pytester, *arguments)
+    plain.assert_outcomes(passed=1, warnings=1)
+    strict = run(pytester, *arguments, "--rnn-props-strict")
+    strict.assert_outcomes(failed=1)
+
+
+def examples_of(result: pytest.RunResult) -> list[str]:
+    """The cases that `--hypothesis-verbosity verbose` shows."""
+    return re.findall(r"^Trying example: (Case\(.*\))$", result.stdout.str(), re.M)
+
+
+def test_hypothesis_verbosity_shows_cases_and_quiet_shows_the_first_line_alone(pytester: pytest.Pytester) -> None:
+    arguments = ("--rnn-props", "models:Leaky", "-k", "RP105", *_QUICK, "--hypothesis-verbosity")
+    assert len(examples_of(run(pytester, *arguments, "verbose"))) == 20
+    quiet = run(pytester, *arguments, "quiet")
+    quiet.stdout.fnmatch_lines(["RP105 type.dtype: output: expected torch.float64, got torch.float32*"])
+    assert "Case(" not in quiet.stdout.str()
+
+
+def test_hypothesis_seed_and_profile_decide_the_cases(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest("from hypothesis import settings\nsettings.register_profile('short', max_examples=7)")
+    arguments = ("--rnn-props", "models:MyGRU", "-k", "RP107", "-rP", "--hypothesis-verbosity", "verbose")
+    short = examples_of(run(pytester, *arguments, "--hypothesis-seed", "1", "--hypothesis-profile", "short"))
+    other = examples_of(run(pytester, *arguments, "--rnn-props-seed", "2", "--hypothesis-profile", "short"))
+    again = examples_of(run(pytester, *arguments, "--rnn-props-seed", "1", "--rnn-props-max-examples", "7"))
+    assert len(short) == len(other) == 7
+    assert short == again != other
+
+
+def test_hypothesis_statistics_have_the_checks(pytester: pytest.Pytester) -> None:
+    arguments = ("--rnn-props", "models:MyGRU", "-k", "RP107", *_QUICK)
+    result = run(pytester, *arguments, "--hypothesis-show-statistics")
+    result.stdout.fnmatch_lines(
+        [
+            "*Hypothesis Statistics*",
+            "models:MyGRU::MyGRU-RP107-shape.parameters-cpu:",
+            "  - passed after * examples and 0 discarded ones, in * seconds, *% of it inside the module",
+        ]
+    )
+
+
+def test_without_targets_the_plugin_imports_neither_torch_nor_hypothesis_nor_rich(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         "import sys\ndef test_it():\n    assert not {'torch', 'hypothesis', 'rich', 'rnn_props.api'} & set(sys.modules)"
     )
     # Hypothesis's own plugin and the others are not ours to answer for.
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "rnn_props.pytest_plugin", "-p", "no:cacheprovider"],
-        env={**_environment(), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         cwd=pytester.path,
         capture_output=True,
         text=True,
@@ -104,15 +248,9 @@ def test_without_targets_the_plugin_imports_neither_torch_nor_hypothesis(pyteste
     assert done.returncode == 0, done.stdout
 
 
-def _environment() -> dict[str, str]:
-    import os
-
-    return dict(os.environ)
-
-
-def test_advice_is_a_warning_and_strict_makes_it_a_failure(pytester: pytest.Pytester) -> None:
-    arguments = ("--rnn-props", "torch.nn:GRUCell", "-k", "RP403", *_QUICK)
-    plain = pytester.runpytest_subprocess(*arguments)
-    plain.assert_outcomes(passed=1, warnings=1)
-    strict = pytester.runpytest_subprocess(*arguments, "--rnn-props-strict")
-    strict.assert_outcomes(failed=1)
+def test_the_plugin_works_where_the_package_is_a_file_path(pytester: pytest.Pytester) -> None:
+    Path(pytester.path, "sub").mkdir()
+    Path(pytester.path, "models.py").rename(Path(pytester.path, "sub", "models.py"))
+    result = run(pytester, "--rnn-props", "sub/models.py:Leaky", *_FEW, "-rf")
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(["FAILED sub/models.py:Leaky::Leaky-RP105-type.dtype-cpu - RP105*"])

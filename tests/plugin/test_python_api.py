@@ -53,6 +53,19 @@ def test_checks_for_gives_checks_to_call_one_at_a_time() -> None:
     assert checks[1]().status == "passed"
 
 
+def test_an_expected_failure_is_none_and_a_stale_one_is_told() -> None:
+    known = {"type.dtype": "float32 by design", "RP107": "long gone"}
+    report = rnn_props.check(Widens, checks=("RP105", "RP107"), expected_failures=known, **QUICK)
+    failed, stale = report.targets[0].results
+    assert (failed.code, failed.status, failed.reason) == ("RP105", "expected_failure", "float32 by design")
+    assert (stale.code, stale.status, stale.stale) == ("RP107", "passed", True)
+    assert report.exit_status == 0
+    assert report.targets[0].status == "passed"
+    rnn_props.assert_conforms(Widens, checks=("RP105",), expected_failures={"RP105@cpu": "here alone"}, **QUICK)
+    with pytest.raises(AssertionError, match=r"^RP107 shape\.parameters: was expected to fail, and no longer does"):
+        rnn_props.assert_conforms(Widens, checks=("RP105", "RP107"), expected_failures=known, **QUICK)
+
+
 def test_a_class_inside_a_function_has_no_name_to_import_it_by() -> None:
     class Local(nn.GRU):
         pass
@@ -61,6 +74,15 @@ def test_a_class_inside_a_function_has_no_name_to_import_it_by() -> None:
         target_name(Local)
     with pytest.raises(rnn_props.TargetError, match="has no name to import it by"):
         target_name(nn.GRU(1, 1))
+
+
+INSTANCE = nn.GRU(1, 1)
+FACTORY = lambda input_size, hidden_size: nn.GRU(input_size, hidden_size)  # noqa: E731
+
+
+def test_what_a_global_variable_holds_is_found_by_that_name() -> None:
+    assert target_name(INSTANCE).endswith("test_python_api:INSTANCE")
+    assert target_name(FACTORY).endswith("test_python_api:FACTORY")
 
 
 def test_torchs_own_classes_keep_their_short_name() -> None:

@@ -237,3 +237,15 @@ def test_the_live_line_is_gone_from_the_screen_and_its_thread_has_ended_after_th
         time.sleep(0.01)
     assert threading.active_count() == before
     assert stream.getvalue().count("\x1b[?25l") == stream.getvalue().count("\x1b[?25h") == 1
+
+
+def test_expected_failures_and_stale_ones_have_their_lines() -> None:
+    known = result("RP105", "type.dtype", "failed", findings=(finding(),)).expecting("float32 by design")
+    stale = result("RP107", "shape.parameters").expecting("long gone")
+    shown = drawn(events(target(LSTM, known, stale)), 120)
+    assert "Expected failures\n  RP105 type.dtype: float32 by design\n    violated [" in shown
+    assert (
+        "Stale (expected to fail, and no longer do: take them out of expected_failures)\n"
+        "  RP107 shape.parameters: was expected to fail: long gone\n"
+    ) in shown
+    assert "FAILED" not in shown

@@ -23,6 +23,9 @@ class Item:
     def key(self) -> str:
         return result_key(self.check.code, self.device)
 
+    def __str__(self) -> str:
+        return f"{self.check.code}-{self.check.name}-{self.device}"
+
 
 def items_of(checks: Sequence[Check], devices: Sequence[Device]) -> list[Item]:
     """Every check on every device that it runs on."""
@@ -67,3 +70,12 @@ def with_prerequisites(chosen: Sequence[Item]) -> list[Item]:
     for key in wanted:
         add(key)
     return list(ordered.values())
+
+
+def with_all_before(chosen: Sequence[Item], ordered: Sequence[Item]) -> list[Item]:
+    """Of checks in order, the chosen ones and all that come before them because they rest on them or explain them."""
+    wanted = {item.key for item in chosen}
+    for item in reversed(ordered):
+        if item.key in wanted:
+            wanted |= set(before(item))
+    return [item for item in ordered if item.key in wanted]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 Status = Literal[
@@ -59,7 +59,8 @@ class CheckResult:
         replayed: stored failures that were run first.
         errors: the largest error of `output`, `state` and `gradients` in units of what rounding explains, where the
             check measures that.
-        reason: why it did not run, or is not applicable.
+        reason: why it did not run, is not applicable, or was expected to fail.
+        expected_failure: why it was expected to fail, or "".
         findings: distinct violations, the most telling first.
     """
 
@@ -77,7 +78,24 @@ class CheckResult:
     time_in_target_s: float = 0.0
     reason: str = ""
     hint: str = ""
+    expected_failure: str = ""
     findings: tuple[Finding, ...] = ()
+
+    @property
+    def stale(self) -> bool:
+        """Whether it was expected to fail, ran, and did not."""
+        return bool(self.expected_failure) and self.status in ("passed", "warned")
+
+    @property
+    def wrong(self) -> bool:
+        """Whether a test that runs it has to fail: it failed, it broke, or the expectation that it fails is stale."""
+        return self.status in ("failed", "error") or self.stale
+
+    def expecting(self, reason: str) -> CheckResult:
+        """The result of a check that was expected to fail: a failure is then an expected one."""
+        if self.status == "failed":
+            return replace(self, status="expected_failure", reason=reason, expected_failure=reason)
+        return replace(self, expected_failure=reason)
 
     @property
     def key(self) -> str:

@@ -39,6 +39,8 @@ class RunOptions:
         devices: that checks run on, those that are not there included.
         replay: whether stored failures are run first.
         contract: what targets are held to, in place of what would be inferred.
+        expected_failures: why checks are expected to fail, by code, or by code and device as in `RP301@sim`.
+        place: the number of this process among those that share the machine; GPUs are given out by it.
     """
 
     checks: Sequence[Check]
@@ -51,6 +53,8 @@ class RunOptions:
     strict: bool = False
     replay: bool = True
     contract: Contract | None = None
+    expected_failures: Mapping[str, str] = field(default_factory=dict)
+    place: int = 0
 
     @property
     def items(self) -> list[Item]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import selectors
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from rnn_props.cases import Case
 from rnn_props.checks import get as get_check
 from rnn_props.contracts import Contract
 from rnn_props.execution.events import CheckFinished, CheckProgress, CheckStarted, ContractSettled, DeviceReady
-from rnn_props.execution.items import Item, before, with_prerequisites
+from rnn_props.execution.items import Item, before, with_all_before, with_prerequisites
 from rnn_props.execution.jobs import Batch, CheckJob, Job, Outcome
 from rnn_props.execution.outcomes import CheckResult
 from rnn_props.execution.plans import Plans
@@ -67,11 +68,18 @@ class TargetSession:
         self._told = 0.0
         runner.listener(ContractSettled(target, self._json, len(self._chosen)))
 
-    def run(self, keys: Sequence[str] | None = None) -> None:
-        """Run checks (all that were chosen, or those of the given keys) and what they rest on, as far as not done."""
-        ordered = with_prerequisites([self._chosen[key] for key in keys or self._chosen])
-        # Of the checks that would say more of what makes one fail, those that this run has.
-        planned = {item.key for item in ordered} | set(self.results)
+    def run(self, keys: Sequence[str] | None = None, among: Collection[str] | None = None) -> None:
+        """Run checks and what they rest on, as far as not done.
+
+        Args:
+            keys: of the checks to run; all that were chosen by default.
+            among: keys of all checks that are to be run sooner or later, all that were chosen by default. Those of them
+                that would explain a failure come first, so results do not depend on the order of calls.
+        """
+        ordered = with_prerequisites([self._chosen[key] for key in (self._chosen if among is None else among)])
+        if keys is not None:
+            ordered = with_all_before([self._chosen[key] for key in keys], ordered)
+        planned = {item.key for item in ordered}
         self._before = {item.key: [key for key in before(item) if key in planned] for item in ordered}
         self._waiting = [item for item in ordered if item.key not in self.results]
         self._have_drawn()
@@ -90,6 +98,12 @@ class TargetSession:
             for key, result in self.results.items()
             if key in self._chosen or result.status in ("failed", "error")
         ]
+
+    def cases(self, item: Item) -> list[Case]:
+        """The cases of a check in the order in which they run: stored failures first."""
+        if item.check.not_applicable(self.contract) is not None:
+            return []
+        return [*self._runner.stored(self._target, item.key, self.contract), *self._plans.cases(item.check)]
 
     def close(self) -> None:
         """End the workers."""
@@ -175,6 +189,10 @@ class TargetSession:
         self._send(slot, batch)
 
     def _finish(self, result: CheckResult) -> None:
+        expected = self._runner.options.expected_failures
+        reason = expected.get(f"{result.code}@{result.device}") or expected.get(result.code)
+        if reason is not None:
+            result = result.expecting(reason)
         self.results[result.key] = result
         self._runner.store(self._target, result)
         if result.key in self._chosen or result.status in ("failed", "error"):
@@ -246,7 +264,7 @@ class TargetSession:
                 "op": "run",
                 "check": check.code,
                 "device": device,
-                "slot": self._slots.index(slot),
+                "slot": self._slots.index(slot) + self._runner.options.place,
                 "reference": batch.reference,
                 "thorough": self._runner.options.profile.thorough,
                 "cases": [case.to_json() for case in batch.cases],

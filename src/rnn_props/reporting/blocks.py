@@ -130,8 +130,11 @@ def details(target: TargetResult, width: int, missing: int = 0) -> Iterator[Line
             yield _title(result, WORDS["failed"], "failed", many, note)
             continue
         found = [finding for finding in result.findings if finding.status == "failed"]
+        if result.status == "expected_failure":
+            continue
         if found or (result.status == "failed" and not result.findings):
             yield from _violation(result, found, many, width)
+    yield from _expected(results, many)
     warned = [(result, finding) for result in results for finding in result.findings if finding.status != "failed"]
     advice = [(result, finding) for result, finding in warned if not finding.inherited_from_torch]
     if advice:
@@ -148,6 +151,24 @@ def details(target: TargetResult, width: int, missing: int = 0) -> Iterator[Line
         yield Line()
         yield line(*summary(target, missing))
         yield from _not_run(results, many)
+
+
+def _expected(results: list[CheckResult], many: bool) -> Iterator[Line]:
+    """Checks that failed as was expected, and those that were expected to and no longer do."""
+    failed = [result for result in results if result.status == "expected_failure"]
+    if failed:
+        yield Line()
+        yield line(("Expected failures", "expected_failure"))
+        for result in failed:
+            yield line((_label(result, many), "code"), f" {result.check}: {one_line(result.reason)}", indent=2)
+            yield from (_short(finding, most=2) for finding in result.findings if finding.status == "failed")
+    stale = [result for result in results if result.stale]
+    if stale:
+        yield Line()
+        yield line(("Stale", "warned"), " (expected to fail, and no longer do: take them out of expected_failures)")
+        for result in stale:
+            why = one_line(result.expected_failure)
+            yield line((_label(result, many), "code"), f" {result.check}: was expected to fail: {why}", indent=2)
 
 
 def _agreement(results: list[CheckResult]) -> Iterator[Line]:

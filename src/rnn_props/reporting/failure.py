@@ -14,8 +14,14 @@ def failure_text(result: CheckResult) -> str:
     """What is wrong, then for each finding the shrunk case as code, the user's own line, the hint, and where
     there is more to read.
 
-    The first line is `RP201 state.continuity: message`.
+    The first line is `RP201 state.continuity: message`. A check that was expected to fail and no longer does has
+    two lines that say so.
     """
+    if result.stale:
+        return (
+            f"{result.code} {result.check}: was expected to fail, and no longer does: take it out of "
+            f"expected_failures\nreason given: {result.expected_failure}"
+        )
     findings = [finding for finding in result.findings if finding.status == "failed"] or list(result.findings)
     first = findings[0].message if findings else result.reason
     lines = [f"{result.code} {result.check}: {clean(first)}"]

@@ -120,6 +120,8 @@ def _result_json(result: CheckResult, same_cause_as: str) -> dict[str, Any]:
         "duration_s": round(result.duration_s, 4),
         "time_in_target_s": round(result.time_in_target_s, 4),
         "reason": result.reason,
+        "expected_failure": result.expected_failure or None,
+        "stale": result.stale,
         "message": first.message,
         "expected": first.expected,
         "actual": first.actual,
