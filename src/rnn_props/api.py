@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import os
 import random
 import time
@@ -14,7 +15,8 @@ from typing import Any
 from rnn_props import devices
 from rnn_props.cases import Case
 from rnn_props.checks import Check, select
-from rnn_props.contracts import Contract
+from rnn_props.config import Config
+from rnn_props.contracts import Contract, check_declared
 from rnn_props.execution.events import Listener, RunFinished, RunStarted
 from rnn_props.execution.events import ignore as ignore_events
 from rnn_props.execution.items import Item, items_of
@@ -54,6 +56,7 @@ class Options:
             the check on that device alone. Such a failure counts as an expected one, and a check that no longer fails
             is reported as stale.
         place: the number of this process where several run checks side by side; GPUs are given out by it.
+        config: what a configuration file says of single targets; see `rnn_props.config.read`.
     """
 
     checks: tuple[str, ...] = ()
@@ -69,6 +72,7 @@ class Options:
     contract: Contract | None = None
     expected_failures: Mapping[str, str] = field(default_factory=dict)
     place: int = 0
+    config: Config = field(default_factory=Config)
 
 
 def resolve(options: Options) -> RunOptions:
@@ -79,6 +83,7 @@ def resolve(options: Options) -> RunOptions:
         UnknownCheckError: a pattern matches no check.
         TargetError: the contract can't be sent to worker processes.
     """
+    check_declared(options.config)
     if options.contract is not None:
         options.contract.to_json()  # now, before anything runs
     if options.profile not in PROFILES:
@@ -106,7 +111,7 @@ def resolve(options: Options) -> RunOptions:
             f"the chosen checks run on {', '.join(wanted)} alone; add a device of these (got "
             f"{', '.join(device.name for device in chosen)})"
         )
-    return RunOptions(
+    resolved = RunOptions(
         checks=checks,
         profile=profile,
         seed=fresh if options.seed is None else options.seed,
@@ -119,6 +124,37 @@ def resolve(options: Options) -> RunOptions:
         contract=options.contract,
         expected_failures=_expected(options.expected_failures),
         place=options.place,
+    )
+    said = options.config.targets
+    return replace(resolved, targets={name: _of_target(resolved, options, name) for name in said})
+
+
+def _of_target(resolved: RunOptions, options: Options, target: str) -> RunOptions:
+    """What is asked for of one target of a configuration.
+
+    Raises:
+        ConfigError: the configuration names a check that there is not.
+    """
+    said = options.config.targets[target]
+    try:
+        checks = select(said.checks or options.checks, (*options.skip, *said.skip))
+        expected = _expected(
+            {
+                name: f"{waiver.reason}{(waiver.until and f' (until {waiver.until})') or ''}"
+                for name, waiver in said.expected_failures.items()
+                if not waiver.expired(datetime.date.today())
+            }
+        )
+    except ValueError as error:
+        raise options.config.error(("targets", target), str(error)) from None
+    # An argument has one of its values while the contract is inferred, and all of them afterwards.
+    simplest = {name: values[0] for name, values in said.hyperparameters.items()}
+    return replace(
+        resolved,
+        checks=checks,
+        arguments={**said.arguments, **simplest, **resolved.arguments},
+        expected_failures={**expected, **resolved.expected_failures},
+        declared=said.without(resolved.arguments),
     )
 
 
@@ -219,7 +255,7 @@ class TargetChecks:
 
     def __init__(self, target: Any, options: Options | None = None) -> None:
         self.target = target_name(target)
-        self.options = resolve(_with_contract(options or Options(), target))
+        self.options = resolve(_with_contract(options or Options(), target)).of(self.target)
         self._runner = Runner(self.options, ignore_events)
         self._session: TargetSession | None = None
         self._unusable = ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import datetime
 import json
 import keyword
 import os
@@ -21,6 +22,7 @@ from rnn_props import __version__
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from rnn_props.config import Config
     from rnn_props.execution.events import Event
     from rnn_props.reporting.plain import Plain
     from rnn_props.reporting.terminal import Terminal
@@ -152,6 +154,8 @@ _CHECK_OPTIONS = (
                   "commas.  [default: all]"),
     click.option("--skip", multiple=True, callback=_globs, metavar="GLOB",
                   help="Leave these checks out; repeatable, or with commas.  [default: none]"),
+    click.option("--config", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
+                 help="Read [tool.rnn_props] from this file.  [default: the nearest pyproject.toml that has it]"),
     click.option("--profile", type=click.Choice(PROFILES), default="default", show_default=True,
                   help="How much is run."),
     click.option("--max-examples", type=click.IntRange(min=1), metavar="N",
@@ -204,16 +208,26 @@ def cli(context: click.Context) -> int:
 
 
 @cli.command()
-@click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
+@click.argument("targets", nargs=-1, metavar="TARGET...")
 @_with_options
-def check(targets: tuple[str, ...], json_path: Path | None, no_color: bool, **options: Any) -> int:
+@click.pass_context
+def check(
+    context: click.Context, /, targets: tuple[str, ...], json_path: Path | None, no_color: bool, **options: Any
+) -> int:
     """Check modules: TARGET is package.module:attribute or path/to/file.py:attribute.
+
+    Without a TARGET, those of [tool.rnn_props.targets] in pyproject.toml are checked.
 
     Exit status: 0 nothing failed; 1 a check failed; 2 wrong usage, a target that can't be used, or an error of
     rnn_props; 3 nothing ran; 130 interrupted.
     """
     from rnn_props.reporting import UnwritableError, ensure_writable
 
+    given = {name: value for name, value in options.items() if _is_given(context, name)}
+    config, chosen = _configured(context, given)
+    targets = targets or tuple(config.targets)
+    if not targets:
+        raise click.UsageError("name a TARGET, such as package.module:MyLSTM, or targets in [tool.rnn_props.targets]")
     unique = tuple(dict.fromkeys(targets))
     for name in unique:
         if targets.count(name) > 1:
@@ -226,7 +240,33 @@ def check(targets: tuple[str, ...], json_path: Path | None, no_color: bool, **op
 
     from rnn_props.api import Options
 
-    return _run(unique, Options(**options), json_path, no_color)
+    return _run(unique, Options(**chosen, config=config), json_path, no_color)
+
+
+def _is_given(context: click.Context, name: str) -> bool:
+    """Whether an option stands on the command line."""
+    return context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
+
+
+def _configured(context: click.Context, given: Mapping[str, Any]) -> tuple[Config, dict[str, Any]]:
+    """The configuration as far as the command line leaves it, and the options that come of both."""
+    from rnn_props import config as files
+
+    path = given.get("config")
+    try:
+        config = files.read(files.find(Path.cwd()) if path is None else path)
+    except files.ConfigError as error:
+        raise click.UsageError(str(error)) from None
+    if "checks" in given:
+        config = config.without_selection()
+    chosen = {**config.options, **given}
+    chosen["skip"] = (*config.options.get("skip", ()), *given.get("skip", ()))
+    chosen.pop("config", None)
+    for target, said in config.targets.items():
+        for name, waiver in said.expected_failures.items():
+            if waiver.expired(datetime.date.today()):
+                _say("note", f"{target}: {name} is no longer expected to fail since {waiver.until} ({waiver.reason})")
+    return config, chosen
 
 
 def _run(targets: tuple[str, ...], options: Any, json_path: Path | None, no_color: bool) -> int:

@@ -10,8 +10,8 @@ import difflib
 import json
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ class TargetConfig:
         contract: `convention`, `input`, `output`, `state`, `reset`, `padding`, as in a `Contract`, where given.
         capabilities: as in `Capabilities`, where given.
         checks, skip: globs over codes and names.
-        expected_failures: by glob over codes and names.
+        expected_failures: by code or name; `RP301@sim` is the check on that device alone.
     """
 
     arguments: Mapping[str, Any] = field(default_factory=dict)
@@ -63,6 +63,11 @@ class TargetConfig:
     checks: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
     expected_failures: Mapping[str, Waiver] = field(default_factory=dict)
+
+    def without(self, arguments: Collection[str]) -> TargetConfig:
+        """The same, but for the values of some constructor arguments, which are held at others."""
+        values = {name: values for name, values in self.hyperparameters.items() if name not in arguments}
+        return replace(self, hyperparameters=values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,12 @@ class Config:
     options: Mapping[str, Any] = field(default_factory=dict)
     targets: Mapping[str, TargetConfig] = field(default_factory=dict)
     source: str = field(default="", repr=False)
+
+    def without_selection(self) -> Config:
+        """The same, but for the checks that are chosen or left out."""
+        options = {name: value for name, value in self.options.items() if name not in ("checks", "skip")}
+        targets = {name: replace(said, checks=(), skip=()) for name, said in self.targets.items()}
+        return replace(self, options=options, targets=targets)
 
     def error(self, place: Place, message: str) -> ConfigError:
         """An error at a place of `[tool.rnn_props]`, to be raised by who knows what may stand there."""

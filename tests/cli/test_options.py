@@ -43,7 +43,7 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[tuple[str, ...], Any, 
 
 
 def test_a_target_must_be_named() -> None:
-    assert refused() == "Missing argument 'TARGET...'."
+    assert refused() == ("name a TARGET, such as package.module:MyLSTM, or targets in [tool.rnn_props.targets]")
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from rnn_props.contracts.contract import (
     map_structure,
     parse_structure,
 )
+from rnn_props.contracts.declared import check_declared, with_declared
 from rnn_props.contracts.domains import Domain, Value, booleans, choices, free, integers, probabilities
 from rnn_props.contracts.shapes import MEANINGS, Dimension, ShapeRule, ShapeRuleError
 
@@ -31,10 +32,12 @@ __all__ = [
     "Structure",
     "Value",
     "booleans",
+    "check_declared",
     "choices",
     "free",
     "integers",
     "map_structure",
     "parse_structure",
     "probabilities",
+    "with_declared",
 ]

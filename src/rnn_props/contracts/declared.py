@@ -32,7 +32,7 @@ def check_declared(config: Config) -> None:
             if key in said.contract:
                 try:
                     parse_structure(said.contract[key])
-                except (ShapeRuleError, TypeError) as error:
+                except ShapeRuleError as error:
                     raise config.error(("targets", target, key), f"is not a shape rule: {error}") from None
 
 

@@ -12,7 +12,8 @@ from hypothesis import settings
 from hypothesis.database import ExampleDatabase
 
 from rnn_props.checks import Check
-from rnn_props.contracts import Contract
+from rnn_props.config import TargetConfig
+from rnn_props.contracts import Contract, with_declared
 from rnn_props.devices import CPU, Device
 from rnn_props.execution.events import Listener, TargetFinished, TargetStarted
 from rnn_props.execution.items import Item, items_of
@@ -41,6 +42,8 @@ class RunOptions:
         contract: what targets are held to, in place of what would be inferred.
         expected_failures: why checks are expected to fail, by code, or by code and device as in `RP301@sim`.
         place: the number of this process among those that share the machine; GPUs are given out by it.
+        declared: what a configuration says of the contract.
+        targets: what is asked for of single targets, where that is something else.
     """
 
     checks: Sequence[Check]
@@ -55,6 +58,12 @@ class RunOptions:
     contract: Contract | None = None
     expected_failures: Mapping[str, str] = field(default_factory=dict)
     place: int = 0
+    declared: TargetConfig = field(default_factory=TargetConfig)
+    targets: Mapping[str, RunOptions] = field(default_factory=dict)
+
+    def of(self, target: str) -> RunOptions:
+        """What is asked for of one target."""
+        return self.targets.get(target, self)
 
     @property
     def items(self) -> list[Item]:
@@ -115,7 +124,7 @@ class Runner:
         nursery = self.pool.open_target(target, _DESCRIBE_LIMIT)
         try:
             started = time.monotonic()
-            contract = self._describe(nursery)
+            contract = self._describe(nursery, self.options.of(target))
             patience = _PATIENCE * (time.monotonic() - started)
             return TargetSession(self, target, nursery, contract, patience)
         except BaseException:
@@ -145,11 +154,11 @@ class Runner:
         for value in kept:
             self._database.save(key, value)
 
-    def _describe(self, nursery: Nursery) -> Contract:
-        if self.options.contract is not None:
-            return self.options.contract
+    def _describe(self, nursery: Nursery, options: RunOptions) -> Contract:
+        if options.contract is not None:
+            return options.contract
         worker = Worker(nursery, None)
-        worker.send({"op": "describe", "arguments": dict(self.options.arguments)})
+        worker.send({"op": "describe", "arguments": dict(options.arguments)})
         worker.channel.settimeout(_DESCRIBE_LIMIT)
         try:
             answer = worker.reader.next()
@@ -168,4 +177,7 @@ class Runner:
         worker.end()
         if "error" in answer:
             raise TargetUnusableError(answer["error"])
-        return Contract.from_json(answer["contract"])
+        try:
+            return with_declared(Contract.from_json(answer["contract"]), options.declared)
+        except ValueError as error:
+            raise TargetUnusableError(f"what the configuration says of it can't be: {error}") from None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rnn_props.cases import Case
 from rnn_props.checks import get as get_check
+from rnn_props.checks.registry import explaining
 from rnn_props.contracts import Contract
 from rnn_props.execution.events import CheckFinished, CheckProgress, CheckStarted, ContractSettled, DeviceReady
 from rnn_props.execution.items import Item, before, with_all_before, with_prerequisites
@@ -53,7 +54,7 @@ class TargetSession:
         self._target = target
         self._nursery = nursery
         self._json = contract.to_json()
-        options = runner.options
+        options = self._options = runner.options.of(target)
         self._plans = Plans(contract, options.profile, options.seed, options.max_examples)
         self._chosen = {item.key: item for item in options.items}
         self._missing = {device.name: device.missing for device in options.devices if device.missing}
@@ -151,7 +152,14 @@ class TargetSession:
         missing = self._missing.get(item.device)
         if missing is not None:
             return replace(blank, status="skipped", reason=missing)
-        broken = [key for key in self._before[item.key] if self.results[key].status not in _SOUND]
+        explaining_it = {other.code for other in map(get_check, explaining(check))}
+        broken = [
+            key
+            for key in self._before[item.key]
+            if self.results[key].status not in _SOUND
+            # What is expected to fail has its consequences, too.
+            or (self.results[key].status == "expected_failure" and self.results[key].code in explaining_it)
+        ]
         if broken:
             root = self._roots[item.key] = self._roots.get(broken[0], broken[0])
             return replace(blank, status="blocked", reason=f"it rests on {root}")
@@ -163,12 +171,12 @@ class TargetSession:
         job = CheckJob(
             check=check,
             contract=self.contract,
-            profile=self._runner.options.profile,
+            profile=self._options.profile,
             cases=self._plans.cases(check),
             device=item.device,
             stored=self._runner.stored(self._target, item.key, self.contract),
             is_torch=self._target.startswith("torch.nn:") and self.contract.torch_module is not None,
-            strict=self._runner.options.strict,
+            strict=self._options.strict,
         )
         running = job.run()
         self._running[item.key] = running
@@ -189,7 +197,7 @@ class TargetSession:
         self._send(slot, batch)
 
     def _finish(self, result: CheckResult) -> None:
-        expected = self._runner.options.expected_failures
+        expected = self._options.expected_failures
         reason = expected.get(f"{result.code}@{result.device}") or expected.get(result.code)
         if reason is not None:
             result = result.expecting(reason)
@@ -264,9 +272,9 @@ class TargetSession:
                 "op": "run",
                 "check": check.code,
                 "device": device,
-                "slot": self._slots.index(slot) + self._runner.options.place,
+                "slot": self._slots.index(slot) + self._options.place,
                 "reference": batch.reference,
-                "thorough": self._runner.options.profile.thorough,
+                "thorough": self._options.profile.thorough,
                 "cases": [case.to_json() for case in batch.cases],
             }
         )

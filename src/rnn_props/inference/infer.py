@@ -114,7 +114,9 @@ def _check_arguments(signatures: Signatures, fixed: Mapping[str, Value]) -> None
     for name in fixed:
         if name not in names and not signatures.open_ended:
             known = ", ".join(sorted(names)) or "none"
-            raise TargetError(f"its constructor has no argument '{name}' (given with --arg); it has: {known}")
+            raise TargetError(
+                f"its constructor has no argument '{name}' (given with --arg or in the configuration); it has: {known}"
+            )
 
 
 def _preset(torch_module: str, signatures: Signatures, *, full: bool) -> Contract:
