@@ -8,7 +8,8 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from rnn_props.api import Options, TargetChecks, assert_conforms, check, checks_for
-    from rnn_props.cases import Case, Fault, Needs, Source
+    from rnn_props.cases import Case, Fault, Needs, Source, register_fault, register_fill
+    from rnn_props.checks import register_check
     from rnn_props.contracts import Capabilities, Contract
     from rnn_props.pytest_items import parametrize
     from rnn_props.reporting.report import Report
@@ -31,6 +32,9 @@ _HOMES = {
     "check": "rnn_props.api",
     "checks_for": "rnn_props.api",
     "parametrize": "rnn_props.pytest_items",
+    "register_check": "rnn_props.checks",
+    "register_fault": "rnn_props.cases",
+    "register_fill": "rnn_props.cases",
 }
 
 __all__ = [
@@ -49,6 +53,9 @@ __all__ = [
     "check",
     "checks_for",
     "parametrize",
+    "register_check",
+    "register_fault",
+    "register_fill",
 ]
 
 

@@ -25,6 +25,7 @@ from rnn_props.execution.pool import Pool, TargetUnusableError, WorkersUnavailab
 from rnn_props.execution.profiles import PROFILES
 from rnn_props.execution.runner import Runner, RunOptions
 from rnn_props.execution.session import TargetSession
+from rnn_props.extensions import load_extensions
 from rnn_props.reporting.failure import failure_text
 from rnn_props.reporting.report import Report, ReportBuilder
 from rnn_props.targets import TargetError, name_of
@@ -56,6 +57,8 @@ class Options:
             the check on that device alone. Such a failure counts as an expected one, and a check that no longer fails
             is reported as stale.
         place: the number of this process where several run checks side by side; GPUs are given out by it.
+        extensions: modules that register checks, faults or kinds of values of one's own: `package.module` or
+            `path/to/file.py`. Those of installed packages are imported in any case.
         config: what a configuration file says of single targets; see `rnn_props.config.read`.
     """
 
@@ -72,6 +75,7 @@ class Options:
     contract: Contract | None = None
     expected_failures: Mapping[str, str] = field(default_factory=dict)
     place: int = 0
+    extensions: tuple[str, ...] = ()
     config: Config = field(default_factory=Config)
 
 
@@ -79,10 +83,11 @@ def resolve(options: Options) -> RunOptions:
     """The options with names looked up and defaults put in.
 
     Raises:
-        ValueError: an option is out of range; the message says what it may be.
+        ValueError: an option is out of range, or an extension can't be imported; the message says more.
         UnknownCheckError: a pattern matches no check.
         TargetError: the contract can't be sent to worker processes.
     """
+    load_extensions(options.extensions)
     check_declared(options.config)
     if options.contract is not None:
         options.contract.to_json()  # now, before anything runs
@@ -124,6 +129,7 @@ def resolve(options: Options) -> RunOptions:
         contract=options.contract,
         expected_failures=_expected(options.expected_failures),
         place=options.place,
+        extensions=options.extensions,
     )
     said = options.config.targets
     return replace(resolved, targets={name: _of_target(resolved, options, name) for name in said})
@@ -191,7 +197,8 @@ def run(targets: Sequence[str], options: Options | None = None, listener: Listen
     """
     resolved = resolve(options or Options())
     started = time.monotonic()
-    listener(RunStarted(tuple(targets), len(resolved.checks), resolved.profile.name, resolved.seed, resolved.jobs))
+    most = max((len(resolved.of(target).items) for target in targets), default=0)
+    listener(RunStarted(tuple(targets), most, resolved.profile.name, resolved.seed, resolved.jobs))
     interrupted = False
     with Runner(resolved, listener) as runner:
         try:

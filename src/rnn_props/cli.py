@@ -148,6 +148,10 @@ def _json_path(context: click.Context, parameter: click.Parameter, value: str | 
 
 
 # fmt: off
+_EXTENSION = click.option(
+    "--extension", "extensions", multiple=True, metavar="MODULE",
+    help="Import checks, faults and kinds of values of your own: package.module or path/to/file.py; repeatable.  "
+    "[default: none]")
 _CHECK_OPTIONS = (
     click.option("--checks", multiple=True, callback=_globs, metavar="GLOB",
                   help="Run only the checks whose code or name matches, such as RP2* or state.*; repeatable, or with "
@@ -156,6 +160,7 @@ _CHECK_OPTIONS = (
                   help="Leave these checks out; repeatable, or with commas.  [default: none]"),
     click.option("--config", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
                  help="Read [tool.rnn_props] from this file.  [default: the nearest pyproject.toml that has it]"),
+    _EXTENSION,
     click.option("--profile", type=click.Choice(PROFILES), default="default", show_default=True,
                   help="How much is run."),
     click.option("--max-examples", type=click.IntRange(min=1), metavar="N",
@@ -241,6 +246,17 @@ def check(
     from rnn_props.api import Options
 
     return _run(unique, Options(**chosen, config=config), json_path, no_color)
+
+
+def _extend(extensions: tuple[str, ...]) -> None:
+    """Import extensions of the command line, or else of the configuration."""
+    from rnn_props import config as files
+    from rnn_props.extensions import load_extensions
+
+    try:
+        load_extensions(extensions or files.read(files.find(Path.cwd())).options.get("extensions", ()))
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
 
 
 def _is_given(context: click.Context, name: str) -> bool:
@@ -342,10 +358,12 @@ def _console(no_color: bool = False) -> Console | None:
 
 @cli.command()
 @click.option("--json", "as_json", is_flag=True, help="Print them as JSON.  [default: off]")
-def checks(as_json: bool) -> None:
+@_EXTENSION
+def checks(as_json: bool, extensions: tuple[str, ...]) -> None:
     """List all checks: code, name and what they hold."""
     from rnn_props.checks import all_checks
 
+    _extend(extensions)
     if as_json:
         rows = [
             {"code": item.code, "check": item.name, "statement": item.statement, "hint": item.hint,
@@ -368,7 +386,8 @@ def _width() -> int:
 @cli.command()
 @click.argument("codes", nargs=-1, required=True, callback=_globs, metavar="CODE...")
 @click.option("--json", "as_json", is_flag=True, help="Print the pages as JSON.  [default: off]")
-def explain(codes: tuple[str, ...], as_json: bool) -> None:
+@_EXTENSION
+def explain(codes: tuple[str, ...], as_json: bool, extensions: tuple[str, ...]) -> None:
     """Explain checks: why they matter, what usually breaks them, and how to fix that.
 
     CODE is a code, a name or a glob, such as RP201, state.continuity or 'RP2*'.
@@ -376,6 +395,7 @@ def explain(codes: tuple[str, ...], as_json: bool) -> None:
     from rnn_props.checks import UnknownCheckError, select
     from rnn_props.reporting import explain as pages
 
+    _extend(extensions)
     try:
         found = [pages.explanation(item) for item in select(codes)]
     except UnknownCheckError as error:

@@ -80,6 +80,16 @@ def load(target: Target) -> Any:
     return found
 
 
+def load_module(text: str) -> ModuleType:
+    """Import a module by its name, or by its file.
+
+    Raises:
+        TargetError: there is none, or it fails to import.
+    """
+    target = Target(text, text, "")
+    return _import_file(target) if target.is_file else _import_module(target)
+
+
 def name_of(target: Any) -> str:
     """The text by which another process can import an object; a text is taken to be one.
 

@@ -2,12 +2,12 @@
 
 from rnn_props.cases.case import Case, Fault, Step, input_spec, make_input, make_state, pack
 from rnn_props.cases.covering import covering_cases
-from rnn_props.cases.faults import Call, apply_fault, faults_for, make_call
+from rnn_props.cases.faults import Call, apply_fault, faults_for, make_call, register_fault
 from rnn_props.cases.judge import Verdict, judge
 from rnn_props.cases.needs import BATCHES, LENGTHS, Needs
 from rnn_props.cases.shrink import Shrinker, shrink
 from rnn_props.cases.space import Space
-from rnn_props.cases.specs import FILLS, LAYOUTS, Source, TensorSpec
+from rnn_props.cases.specs import FILLS, LAYOUTS, Source, TensorSpec, register_fill
 
 __all__ = [
     "BATCHES",
@@ -33,5 +33,7 @@ __all__ = [
     "make_input",
     "make_state",
     "pack",
+    "register_fault",
+    "register_fill",
     "shrink",
 ]

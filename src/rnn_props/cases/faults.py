@@ -88,6 +88,36 @@ def faults_for(case: Case, contract: Contract, family: str) -> list[Fault]:
     return found
 
 
+#: Makes of a valid tensor, given its rule, what goes in instead.
+Change = Callable[[Tensor, ShapeRule], Tensor]
+
+
+def register_fault(name: str) -> Callable[[Change], Change]:
+    """Register a function as a fault in the input or in each tensor of the state.
+
+    The function gets the valid tensor and its shape rule and returns what goes in instead. Whether that breaks the
+    contract is not for it to say: the judge looks at shape, dtype and device, and only what is invalid is asserted on.
+
+    Args:
+        name: such as `input.doubled` or `state.doubled`.
+
+    Raises:
+        ValueError: the name is taken or malformed.
+    """
+    part, dot, rest = name.partition(".")
+    table = {"input": _INPUT, "state": _LEAF}.get(part)
+    if table is None or not dot or not rest.isidentifier():
+        raise ValueError(f"a fault has a name such as 'input.doubled' or 'state.doubled' (got {name!r})")
+    if name in table or name in _WHOLE_STATE:
+        raise ValueError(f"there is a fault '{name}' already")
+
+    def register(function: Change) -> Change:
+        table[name] = function
+        return function
+
+    return register
+
+
 def _grow(axis: int, by: int) -> Callable[[Tensor, ShapeRule], Tensor]:
     def change(leaf: Tensor, rule: ShapeRule) -> Tensor:
         place = axis % leaf.dim()
@@ -144,7 +174,7 @@ def _other_float(leaf: Tensor, rule: ShapeRule) -> Tensor:
     return leaf.to(torch.float64 if leaf.dtype != torch.float64 else torch.float32)
 
 
-_INPUT: Mapping[str, Callable[[Tensor, ShapeRule], Any]] = {
+_INPUT: dict[str, Callable[[Tensor, ShapeRule], Any]] = {
     "input.features_more": _grow(-1, 1),
     "input.features_less": _grow(-1, -1),
     "input.rank_0": lambda value, rule: value.sum(),
@@ -194,7 +224,7 @@ def _first(lengths: Tensor, value: int) -> Tensor:
     return changed
 
 
-_LEAF: Mapping[str, Callable[[Tensor, ShapeRule], Tensor]] = {
+_LEAF: dict[str, Callable[[Tensor, ShapeRule], Tensor]] = {
     "state.batch_more": _letter_grow("B", 1),
     "state.batch_less": _letter_grow("B", -1),
     "state.batch_one": _letter_one("B"),

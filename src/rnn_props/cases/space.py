@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from rnn_props.cases.case import Case
-from rnn_props.cases.needs import Needs
-from rnn_props.cases.specs import LAYOUTS, Source
+from rnn_props.cases.needs import INPUT_FILLS, Needs
+from rnn_props.cases.specs import LAYOUTS, Source, own_fills
 from rnn_props.contracts import Contract, Domain
 
 #: Sizes made equal on purpose: equal sizes turn errors into silent wrongness.
@@ -51,7 +51,7 @@ class Space:
         states = ("none",) if contract.state is None else needs.states
         dimensions["state"] = states if contract.capabilities.optional_state else _given(states)
         dimensions["dtype"] = contract.capabilities.dtypes if needs.dtypes == "each" else (contract.logic_dtype,)
-        dimensions["fill"] = needs.fills
+        dimensions["fill"] = (*needs.fills, *own_fills()) if needs.fills == INPUT_FILLS else needs.fills
         dimensions["rows"] = _rows(contract, needs)
         dimensions["layout"] = needs.layouts
         if states != ("none",):

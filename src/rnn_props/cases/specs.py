@@ -26,8 +26,8 @@ class Source:
     """Where a tensor's values come from and how they lie in memory, before its shape is known.
 
     Attributes:
-        fill: one of `FILLS`. `impulse` is one at a single step in time and zero elsewhere; `values` takes the
-            elements from `values`, over and over.
+        fill: one of `FILLS`, or of one's own (see `register_fill`). `impulse` is one at a single step in time and zero
+            elsewhere; `values` takes the elements from `values`, over and over.
         seed: of the generator.
         layout: one of `LAYOUTS`.
         values: single elements, drawn by hypothesis-torch; empty for every fill but `values`.
@@ -39,8 +39,8 @@ class Source:
     values: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.fill not in FILLS:
-            raise ValueError(f"fill must be one of {', '.join(FILLS)} (got {self.fill!r})")
+        if self.fill not in _FILL:
+            raise ValueError(f"fill must be one of {', '.join(_FILL)} (got {self.fill!r})")
         if self.layout not in LAYOUTS:
             raise ValueError(f"layout must be one of {', '.join(LAYOUTS)} (got {self.layout!r})")
 
@@ -96,7 +96,7 @@ def _values(spec: TensorSpec, shape: tuple[int, ...]) -> Tensor:
     return torch.tensor(repeated, dtype=torch.float64).reshape(shape)
 
 
-_FILL: Mapping[str, Callable[[TensorSpec, tuple[int, ...]], Tensor]] = {
+_FILL: dict[str, Callable[[TensorSpec, tuple[int, ...]], Tensor]] = {
     "zeros": lambda spec, shape: torch.zeros(shape, dtype=torch.float64),
     "ones": lambda spec, shape: torch.ones(shape, dtype=torch.float64),
     "impulse": _impulse,
@@ -106,6 +106,36 @@ _FILL: Mapping[str, Callable[[TensorSpec, tuple[int, ...]], Tensor]] = {
     "tiny": lambda spec, shape: _normal(spec, shape) * 1e-3,
     "values": _values,
 }
+
+
+#: Makes values of a shape from a generator.
+Fill = Callable[[tuple[int, ...], torch.Generator], Tensor]
+
+
+def register_fill(name: str) -> Callable[[Fill], Fill]:
+    """Register a function as a kind of values, drawn for inputs wherever a check does not ask for certain kinds.
+
+    The function gets a shape and a generator, and returns a tensor of that shape that depends on nothing else. It comes
+    after all others in the order in which cases shrink.
+
+    Raises:
+        ValueError: the name is taken or malformed.
+    """
+    if not name.isidentifier():
+        raise ValueError(f"a kind of values has a name such as 'ramp' (got {name!r})")
+    if name in _FILL:
+        raise ValueError(f"there is a kind of values '{name}' already")
+
+    def register(function: Fill) -> Fill:
+        _FILL[name] = lambda spec, shape: function(shape, _generator(spec)).to(torch.float64)
+        return function
+
+    return register
+
+
+def own_fills() -> tuple[str, ...]:
+    """The names of the kinds of values that were registered."""
+    return tuple(name for name in _FILL if name not in FILLS)
 
 
 def _transposed(values: Tensor) -> Tensor:

@@ -9,6 +9,9 @@ from rnn_props.checks.trial import Advice, Discarded, Trial, Violation
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
 
+#: The name of the decorator for checks of one's own.
+register_check = check
+
 __all__ = [
     "Advice",
     "Check",
@@ -20,5 +23,6 @@ __all__ = [
     "all_checks",
     "check",
     "get",
+    "register_check",
     "select",
 ]

@@ -11,7 +11,7 @@ from rnn_props.execution.outcomes import CheckResult, TargetResult
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """Before anything runs. `checks` is the number of checks that were chosen."""
+    """Before anything runs. `checks` is the most that a target gets, each device counted."""
 
     targets: tuple[str, ...]
     checks: int

@@ -98,13 +98,15 @@ def _become(
 
 def _be_nursery(channel: socket.socket) -> NoReturn:
     """Import the target that the first message names, answer how that went, and serve."""
+    from rnn_props.extensions import ExtensionError, load_extensions
     from rnn_props.targets import TargetError, load, parse
 
     request = wire.Reader(channel).next()
     sys.path[:0] = [path for path in request["path"] if path not in sys.path]
     try:
+        load_extensions(request["extensions"])
         target = load(parse(request["target"]))
-    except TargetError as error:
+    except (TargetError, ExtensionError) as error:
         wire.send(channel, {"error": str(error)})
         os._exit(0)
     wire.send(channel, {"loaded": True})

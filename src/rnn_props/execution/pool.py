@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -204,8 +204,8 @@ class Pool:
             )
         self._root = Nursery(ours)
 
-    def open_target(self, target: str, limit: float) -> Nursery:
-        """A nursery that has the target imported.
+    def open_target(self, target: str, limit: float, extensions: Sequence[str] = ()) -> Nursery:
+        """A nursery that has the target imported, after extensions.
 
         Raises:
             TargetUnusableError: the import failed, killed the process or took too long.
@@ -215,7 +215,8 @@ class Pool:
         channel, number = root.fork(b"N")
         pid = root.pid_of(number)
         nursery = Nursery(channel, pid)
-        wire.send(channel, {"target": target, "path": [os.getcwd(), *[path for path in sys.path if path]]})
+        path = [os.getcwd(), *[path for path in sys.path if path]]
+        wire.send(channel, {"target": target, "path": path, "extensions": list(extensions)})
         try:
             answer = nursery.wait("loaded", limit)
         except TimeoutError:

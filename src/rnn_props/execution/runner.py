@@ -42,6 +42,7 @@ class RunOptions:
         contract: what targets are held to, in place of what would be inferred.
         expected_failures: why checks are expected to fail, by code, or by code and device as in `RP301@sim`.
         place: the number of this process among those that share the machine; GPUs are given out by it.
+        extensions: modules to import in every process, before the target.
         declared: what a configuration says of the contract.
         targets: what is asked for of single targets, where that is something else.
     """
@@ -58,6 +59,7 @@ class RunOptions:
     contract: Contract | None = None
     expected_failures: Mapping[str, str] = field(default_factory=dict)
     place: int = 0
+    extensions: Sequence[str] = ()
     declared: TargetConfig = field(default_factory=TargetConfig)
     targets: Mapping[str, RunOptions] = field(default_factory=dict)
 
@@ -121,7 +123,7 @@ class Runner:
         Raises:
             TargetUnusableError: it can't be imported, or has no contract; the message says why.
         """
-        nursery = self.pool.open_target(target, _DESCRIBE_LIMIT)
+        nursery = self.pool.open_target(target, _DESCRIBE_LIMIT, self.options.extensions)
         try:
             started = time.monotonic()
             contract = self._describe(nursery, self.options.of(target))
