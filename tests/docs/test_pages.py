@@ -74,6 +74,8 @@ def test_commands_use_options_that_exist(page: str, words: list[str]) -> None:
     command = cli.commands[words[0]]
     context = command.make_context(words[0], list(words[1:]))
     assert context.params is not None
+    if "--extension" in words:
+        return  # the checks that it names are the reader's own
     assert select(context.params["checks"] if words[0] == "check" else context.params.get("codes", ()))
 
 
