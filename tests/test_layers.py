@@ -22,6 +22,7 @@ LAYERS = (
     {"api"},
     {"reporting"},
     {"execution"},
+    {"strategies", "testing"},
     {"checks"},
     {"numerics"},
     {"cases"},

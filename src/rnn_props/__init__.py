@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from rnn_props import strategies, testing
     from rnn_props.api import Options, TargetChecks, assert_conforms, check, checks_for
     from rnn_props.cases import Case, Fault, Needs, Source, register_fault, register_fill
     from rnn_props.checks import register_check
@@ -56,14 +57,22 @@ __all__ = [
     "register_check",
     "register_fault",
     "register_fill",
+    "strategies",
+    "testing",
 ]
 
 
+#: Modules that are names of the package themselves.
+_MODULES = ("strategies", "testing")
+
+
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'rnn_props' has no attribute {name!r}")
     import importlib
 
+    if name in _MODULES:
+        return importlib.import_module(f"rnn_props.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'rnn_props' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)
 
 

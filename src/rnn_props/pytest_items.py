@@ -76,6 +76,24 @@ def worker_number() -> int:
     return int(digits) if digits.isdigit() else 0
 
 
+def fixture_devices(config: pytest.Config) -> list[str]:
+    """The devices on which tests run that take the fixture.
+
+    Raises:
+        UsageError: a name means none.
+    """
+    from rnn_props import devices
+
+    named = config.getoption("--rnn-props-device") or config.getini("rnn_props_devices")
+    try:
+        if named:
+            return [device.name for device in devices.choose(named)]
+    except ValueError as error:
+        raise pytest.UsageError(f"rnn-props: {error}") from None
+    real = [device.name for device in devices.available() if device.kind != "sim"]
+    return real if len(real) > 1 else ["cpu", "sim"]
+
+
 # -- items -------------------------------------------------------------------------------------------------------------
 
 

@@ -16,6 +16,8 @@ from rnn_props import pytest_items as items
 from rnn_props.pytest_items import CheckFailedError, RnnPropsWarning
 
 if TYPE_CHECKING:
+    import torch
+
     from rnn_props.api import Options
 
 __all__ = ["CheckFailedError", "RnnPropsWarning"]
@@ -61,6 +63,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--rnn-props-strict", action="store_true", help="advice and what torch itself does wrong are failures"
     )
+    parser.addini("rnn_props_devices", "devices of the fixture rnn_props_device", type="linelist", default=[])
     parser.addini("rnn_props_targets", "modules whose checks are part of the session", type="linelist", default=[])
 
 
@@ -134,3 +137,47 @@ def pytest_runtest_makereport(
     if isinstance(check, items.ParametrizedCheck) and crash is not None:
         crash.message = crash.message.removeprefix("AssertionError: ").partition("\n")[0]  # for the short summary
     return report
+
+
+# -- fixtures ----------------------------------------------------------------------------------------------------------
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that asks for a device or a dtype runs once on each."""
+    if "rnn_props_device" in metafunc.fixturenames:
+        metafunc.parametrize("rnn_props_device", items.fixture_devices(metafunc.config), indirect=True)
+    if "rnn_props_dtype" in metafunc.fixturenames:
+        metafunc.parametrize("rnn_props_dtype", ("float64", "float32", "bfloat16", "float16"), indirect=True)
+
+
+@pytest.fixture
+def rnn_props_device(request: pytest.FixtureRequest) -> str:
+    """The name of a device, ready to be used; tests that take it run once on each.
+
+    Those are the devices of `--rnn-props-device`, or else of the ini option `rnn_props_devices`, or else the CPU and
+    every real accelerator that is there; without any, the simulated one. A device that is not there is skipped.
+    """
+    from rnn_props import devices
+
+    missing = devices.why_not(request.param)
+    if missing:
+        pytest.skip(missing)
+    devices.set_up(request.param)
+    return str(request.param)
+
+
+@pytest.fixture
+def rnn_props_dtype(request: pytest.FixtureRequest) -> torch.dtype:
+    """A floating-point dtype; tests that take it run in float64, float32, bfloat16 and float16."""
+    import torch
+
+    found: torch.dtype = getattr(torch, request.param)
+    return found
+
+
+@pytest.fixture(scope="session")
+def rnn_props_seed(pytestconfig: pytest.Config) -> int:
+    """The seed of the session: `--rnn-props-seed`, or else a number given by `--hypothesis-seed`, or else 0."""
+    given = pytestconfig.getoption("--rnn-props-seed")
+    seed: int = given if given is not None else items.hypothesis_options(pytestconfig).get("seed", 0)
+    return seed

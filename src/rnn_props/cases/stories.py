@@ -107,3 +107,13 @@ def draw_stories(seed: int, count: int) -> list[tuple[Step, ...]]:
         ),
     )
     return told[:count]
+
+
+def stories() -> st.SearchStrategy[tuple[Step, ...]]:
+    """Stories for a test under `@given`, which can't run a state machine inside; every order of operations is one."""
+    kinds = ("feed", "feed", "fork", *_OF_A_STREAM, *_OF_THE_MODULE)
+    step = st.tuples(st.sampled_from(kinds), _NUMBERS, st.integers(1, 4))
+    steps = st.lists(step, max_size=MOST_STEPS - 2)
+    return st.tuples(_NUMBERS, steps, st.integers(1, 4)).map(
+        lambda drawn: (("begin", 0, drawn[0]), *drawn[1], ("feed", 0, drawn[2]))
+    )
