@@ -22,7 +22,6 @@ from rnn_props import __version__
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from rnn_props.config import Config
     from rnn_props.execution.events import Event
     from rnn_props.reporting.plain import Plain
     from rnn_props.reporting.terminal import Terminal
@@ -229,8 +228,8 @@ def check(
     from rnn_props.reporting import UnwritableError, ensure_writable
 
     given = {name: value for name, value in options.items() if _is_given(context, name)}
-    config, chosen = _configured(context, given)
-    targets = targets or tuple(config.targets)
+    chosen = _configured(given)
+    targets = targets or tuple(chosen["config"].targets)
     if not targets:
         raise click.UsageError("name a TARGET, such as package.module:MyLSTM, or targets in [tool.rnn_props.targets]")
     unique = tuple(dict.fromkeys(targets))
@@ -245,7 +244,7 @@ def check(
 
     from rnn_props.api import Options
 
-    return _run(unique, Options(**chosen, config=config), json_path, no_color)
+    return _run(unique, Options(**chosen), json_path, no_color)
 
 
 def _extend(extensions: tuple[str, ...]) -> None:
@@ -264,25 +263,18 @@ def _is_given(context: click.Context, name: str) -> bool:
     return context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
 
 
-def _configured(context: click.Context, given: Mapping[str, Any]) -> tuple[Config, dict[str, Any]]:
-    """The configuration as far as the command line leaves it, and the options that come of both."""
+def _configured(given: dict[str, Any]) -> dict[str, Any]:
+    """What comes of the options that are given and of the configuration, as keywords of `Options`."""
     from rnn_props import config as files
 
-    path = given.get("config")
+    path = given.pop("config", None)
     try:
         config = files.read(files.find(Path.cwd()) if path is None else path)
     except files.ConfigError as error:
         raise click.UsageError(str(error)) from None
-    if "checks" in given:
-        config = config.without_selection()
-    chosen = {**config.options, **given}
-    chosen["skip"] = (*config.options.get("skip", ()), *given.get("skip", ()))
-    chosen.pop("config", None)
-    for target, said in config.targets.items():
-        for name, waiver in said.expected_failures.items():
-            if waiver.expired(datetime.date.today()):
-                _say("note", f"{target}: {name} is no longer expected to fail since {waiver.until} ({waiver.reason})")
-    return config, chosen
+    for text in config.expired(datetime.date.today()):
+        _say("note", text)
+    return config.under(given)
 
 
 def _run(targets: tuple[str, ...], options: Any, json_path: Path | None, no_color: bool) -> int:

@@ -91,6 +91,19 @@ class Config:
         targets = {name: replace(said, checks=(), skip=()) for name, said in self.targets.items()}
         return replace(self, options=options, targets=targets)
 
+    def under(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The options of a run, as keywords of `rnn_props.Options`: what is given comes before what the file says."""
+        left = self.without_selection() if given.get("checks") else self
+        skip = (*left.options.get("skip", ()), *given.get("skip", ()))
+        return {**left.options, **given, "skip": skip, "config": left}
+
+    def expired(self, today: datetime.date) -> Iterator[str]:
+        """What to say of expected failures that are over."""
+        for target, said in self.targets.items():
+            for name, waiver in said.expected_failures.items():
+                if waiver.expired(today):
+                    yield f"{target}: {name} is no longer expected to fail since {waiver.until} ({waiver.reason})"
+
     def error(self, place: Place, message: str) -> ConfigError:
         """An error at a place of `[tool.rnn_props]`, to be raised by who knows what may stand there."""
         return _error(self.path or Path(FILE_NAME), self.source, place, message)

@@ -149,7 +149,10 @@ class RnnPropsCheck(pytest.Item):
         self.checks = checks
         self.key = item.key
         self.add_marker("rnn_props")
-        self.add_marker(f"rnn_props_{item.check.family}")
+        family = f"rnn_props_{item.check.family}"
+        if not any(line.startswith(f"{family}:") for line in self.config.getini("markers")):  # of a check of one's own
+            self.config.addinivalue_line("markers", f"{family}: a check of a recurrent module")
+        self.add_marker(family)
 
     def runtest(self) -> None:
         from rnn_props.targets import TargetError

@@ -7,6 +7,7 @@ processes, so a target that crashes costs one item, not the session.
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     several("--rnn-props-skip", "GLOB", "no checks whose code or name matches; default: none")
     several("--rnn-props-device", "NAME", "device to run on: cpu, sim, cuda, cuda:N, mps or all; default: cpu")
     group.addoption(
-        "--rnn-props-profile", default="default", metavar="NAME", help="quick, default or nightly (default: default)"
+        "--rnn-props-profile",
+        default=None,
+        metavar="NAME",
+        help="quick, default or nightly (default: that of [tool.rnn_props], else default)",
     )
     group.addoption(
         "--rnn-props-max-examples",
@@ -106,21 +110,26 @@ def pytest_make_collect_report(
 
 
 def options_of(config: pytest.Config) -> Options:
-    """What the command line asks for: our options, and where they leave it open, Hypothesis's."""
+    """What is asked for: our options, where they leave it open Hypothesis's, and then `[tool.rnn_props]`."""
+    from rnn_props import config as files
     from rnn_props.api import Options
 
-    chosen = items.hypothesis_options(config)
-    given = {"seed": config.getoption("--rnn-props-seed"), "max_examples": config.getoption("--rnn-props-max-examples")}
-    return Options(
-        checks=tuple(config.getoption("--rnn-props-checks")),
-        skip=tuple(config.getoption("--rnn-props-skip")),
-        profile=config.getoption("--rnn-props-profile"),
-        devices=tuple(config.getoption("--rnn-props-device")) or ("cpu",),
-        strict=config.getoption("--rnn-props-strict"),
-        jobs=1,
-        place=items.worker_number(),
-        **{**chosen, **{name: value for name, value in given.items() if value is not None}},
-    )
+    given = {
+        "checks": tuple(config.getoption("--rnn-props-checks")),
+        "skip": tuple(config.getoption("--rnn-props-skip")),
+        "profile": config.getoption("--rnn-props-profile"),
+        "devices": tuple(config.getoption("--rnn-props-device")),
+        "strict": config.getoption("--rnn-props-strict"),
+        "seed": config.getoption("--rnn-props-seed"),
+        "max_examples": config.getoption("--rnn-props-max-examples"),
+    }
+    chosen = items.hypothesis_options(config) | {
+        name: value for name, value in given.items() if value not in (None, (), False)
+    }
+    said = files.read(files.find(config.rootpath))
+    for text in said.expired(datetime.date.today()):
+        config.issue_config_time_warning(pytest.PytestConfigWarning(f"rnn-props: {text}"), stacklevel=2)
+    return Options(**{**said.under(chosen), "jobs": 1, "place": items.worker_number()})
 
 
 @pytest.hookimpl(wrapper=True)

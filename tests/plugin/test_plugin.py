@@ -254,3 +254,49 @@ def test_the_plugin_works_where_the_package_is_a_file_path(pytester: pytest.Pyte
     result = run(pytester, "--rnn-props", "sub/models.py:Leaky", *_FEW, "-rf")
     result.assert_outcomes(passed=2, failed=1)
     result.stdout.fnmatch_lines(["FAILED sub/models.py:Leaky::Leaky-RP105-type.dtype-cpu - RP105*"])
+
+
+def test_the_configuration_of_the_repository_holds_here_too(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        own="""
+        from rnn_props import register_check
+
+        @register_check("MY001", "naming.module", hint="Rename it.")
+        def named(t):
+            '''The class has a name.'''
+            assert type(t.build().module).__name__
+        """
+    )
+    pytester.makepyprojecttoml(
+        """
+        [tool.pytest.ini_options]
+        rnn_props_targets = ["models:Leaky"]
+        addopts = "--strict-markers"
+
+        [tool.rnn_props]
+        profile = "quick"
+        seed = 0
+        extensions = ["own.py"]
+
+        [tool.rnn_props.targets."models:Leaky"]
+        checks = ["RP101", "RP105", "RP106", "MY*"]
+        skip = ["RP106"]
+
+        [tool.rnn_props.targets."models:Leaky".expected_failures]
+        RP105 = "float32 alone is promised"
+        RP101 = {reason = "it was wrong once", until = 2020-01-31}
+        """
+    )
+    result = run(pytester, "-rsx", "-v")
+    result.assert_outcomes(passed=2, xfailed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*Leaky-MY001-naming.module-cpu PASSED*",
+            "*RP101 is no longer expected to fail since 2020-01-31 (it was wrong once)*",
+            "XFAIL *Leaky-RP105-type.dtype-cpu - *float32 alone is promised*",
+        ],
+    )
+    pytester.makepyprojecttoml("[tool.rnn_props]\nprofil = 'quick'\n")
+    result = run(pytester, "--rnn-props", "models:MyGRU")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: rnn-props: *pyproject.toml:2: 'profil' in [[]tool.rnn_props] is not known*"])
