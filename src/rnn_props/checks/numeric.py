@@ -324,13 +324,13 @@ def long(t: Trial) -> None:
 
 def _long_input(t: Trial) -> Tensor:
     """The case's input; for a cell, its inputs at all steps, `(T, B, I)`."""
-    if t.contract.convention != "cell":
+    if not t.contract.one_step:
         return t.input
     return TensorSpec((LONG, *t.input.shape), t.input.dtype, Source("normal", t.case.input.seed)).make()
 
 
 def _run_long(t: Trial, subject: Subject, inputs: Tensor, state: Tree) -> Results:
-    if t.contract.convention != "cell":
+    if not t.contract.one_step:
         return results_of(subject.call(inputs, state, lengths=t.lengths))
     name = t.contract.arguments.get("state", "")
     states: list[dict[str, Tensor]] = []

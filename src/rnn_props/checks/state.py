@@ -194,7 +194,7 @@ def no_memory(t: Trial) -> None:
     """
     first = t.call()
     first = first.kept()
-    steps = {} if t.contract.convention == "cell" else {"T": t.sizes["T"] + 1}
+    steps = {} if t.contract.one_step else {"T": t.sizes["T"] + 1}
     batch = t.sizes["B"]
     for other in (batch + 1, max(batch - 1, 1), batch):
         sizes = {**steps, "B": other} if t.case.batched else steps

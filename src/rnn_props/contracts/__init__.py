@@ -7,13 +7,20 @@ from rnn_props.contracts.contract import (
     Capabilities,
     Contract,
     ContractError,
+)
+from rnn_props.contracts.domains import Domain, Value, booleans, choices, free, integers, probabilities
+from rnn_props.contracts.shapes import MEANINGS, Dimension, ShapeRule, ShapeRuleError
+from rnn_props.contracts.structures import (
+    Complex,
+    Layers,
+    Record,
     Rules,
     Structure,
     map_structure,
     parse_structure,
+    read_result,
+    structure_text,
 )
-from rnn_props.contracts.domains import Domain, Value, booleans, choices, free, integers, probabilities
-from rnn_props.contracts.shapes import MEANINGS, Dimension, ShapeRule, ShapeRuleError
 
 __all__ = [
     "FLOAT_DTYPES",
@@ -21,10 +28,13 @@ __all__ = [
     "ROLE_NAMES",
     "CallRules",
     "Capabilities",
+    "Complex",
     "Contract",
     "ContractError",
     "Dimension",
     "Domain",
+    "Layers",
+    "Record",
     "Rules",
     "ShapeRule",
     "ShapeRuleError",
@@ -37,4 +47,6 @@ __all__ = [
     "map_structure",
     "parse_structure",
     "probabilities",
+    "read_result",
+    "structure_text",
 ]
