@@ -29,14 +29,20 @@ CONVENTIONS = ("rnn", "cell", "model", "lengths", "stateful")
 ROLE_NAMES: Mapping[str, tuple[str, ...]] = {
     "input_size": (
         "input_size", "input_dim", "n_in", "d_in", "in_features", "in_channels", "nb_input", "dim", "d_model",
-        "feat_size", "embed_dim", "n_inputs", "num_features", "n_features", "in_dim",
+        "feat_size", "embed_dim", "n_inputs", "num_features", "n_features", "in_dim", "input_channels", "in_feats",
+        "channels",
     ),
     "hidden_size": (
         "hidden_size", "hidden_dim", "hidden_channels", "units", "n_hidden", "hid_dim", "d_hidden", "nb_units",
-        "rnn_size", "cell_size", "state_size", "num_hidden",
+        "rnn_size", "cell_size", "state_size", "num_hidden", "hidden_sizes", "hidden_dims", "layer_sizes",
+        "hidden_layers", "rnn_hidden_size", "hidden_units", "state_features", "state_dim", "d_state", "num_units",
+        "n_units", "num_neurons", "head_size", "head_dim", "hidden_features", "n_state", "dim_hidden",
     ),
-    "num_layers": ("num_layers", "n_layers", "nb_layers", "depth", "layers"),
-    "output_size": ("output_size", "output_dim", "num_classes", "n_out", "out_features", "n_classes", "out_dim"),
+    "num_layers": ("num_layers", "n_layers", "nb_layers", "depth", "layers", "num_rnn_layers"),
+    "output_size": (
+        "output_size", "output_dim", "num_classes", "n_out", "out_features", "n_classes", "out_dim", "out_channels",
+        "num_outputs", "n_outputs", "d_out", "dim_out",
+    ),
     "bias": ("bias",),
     "batch_first": ("batch_first",),
     "dropout": ("dropout", "dropout_rate"),
@@ -101,6 +107,8 @@ class Capabilities:
     tied_weights: bool = False
     #: Gradients flow through it: it is trained, not for inference alone.
     differentiable: bool = True
+    #: Its gradient is one that stands in for a derivative that is zero almost everywhere (spiking units).
+    surrogate_gradients: bool = False
     #: States are cut off from the graph on their way in or out, on purpose.
     detached_cache: bool = False
 

@@ -116,10 +116,17 @@ def split(contract: Contract, value: Any) -> tuple[Any, Tree]:
     if contract.convention == "cell":
         return None, value
     if contract.convention in ("model", "stateful") or (contract.convention == "lengths" and contract.state is None):
-        return value[0] if isinstance(value, tuple | list) and value else value, None
+        return main_output(value), None
     if not isinstance(value, tuple | list) or len(value) != 2:
         raise UnusableResultError(f"the call gave {kind_of_value(value)}; expected a pair (output, state)")
     return value[0], value[1]
+
+
+def main_output(value: Any) -> Any:
+    """The output among what a model returns: the first of a tuple, the last of a list (one for each layer)."""
+    while isinstance(value, tuple | list) and value and not hasattr(value, "_fields"):
+        value = value[0] if isinstance(value, tuple) else value[-1]
+    return value
 
 
 def _split_parts(parts: tuple[str, ...], value: Any) -> tuple[Any, Tree]:

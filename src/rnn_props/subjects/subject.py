@@ -109,7 +109,7 @@ class Factory:
         """One subject in eval mode, of the given dtype and on the given device; `scale` multiplies every parameter."""
         module = self.module(hyperparameters, seed)
         with kept_clean(), self.stopwatch.running(), _target(f"moving it to {dtype}"):
-            module = module.to(DTYPES[dtype]).eval()
+            module = _in_dtype(module, DTYPES[dtype]).eval()
         if scale != 1.0:
             with torch.no_grad():
                 for parameter in module.parameters():
@@ -329,6 +329,19 @@ def as_builder(target: Any) -> Callable[..., Any]:
     if callable(target):
         return target  # type: ignore[no-any-return]
     raise UnusableResultError(f"it is {kind_of_value(target)}: neither a class, nor a factory, nor a torch.nn.Module")
+
+
+def _in_dtype(module: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """`module.to(dtype)`, but complex parameters stay complex: of them that would keep the real part alone."""
+    if not any(tensor.is_complex() for tensor in (*module.parameters(), *module.buffers())):
+        return module.to(dtype)
+    wide = torch.complex128 if dtype == torch.float64 else torch.complex64
+
+    def moved(tensor: Tensor) -> Tensor:
+        return tensor.to(wide if tensor.is_complex() else dtype if tensor.is_floating_point() else tensor.dtype)
+
+    apply: Callable[[Any], nn.Module] = module._apply
+    return apply(moved)
 
 
 def adapter_of(contract: Contract) -> Adapter | None:
