@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from rnn_props.api import Options, TargetChecks, assert_conforms, check, checks_for
+    from rnn_props.api import Options, TargetChecks, assert_conforms, check, checks_for, infer_contract
     from rnn_props.cases import Case, Fault, Needs, Source
     from rnn_props.contracts import Capabilities, Contract
     from rnn_props.reporting.report import Report
+    from rnn_props.subjects import Adapter
     from rnn_props.targets import TargetError
 
 #: Where each public name is defined. Names are looked up when they are first used, so that importing the package
 #: (as the pytest plugin does in every session) imports neither torch nor Hypothesis.
 _HOMES = {
+    "Adapter": "rnn_props.subjects",
     "Capabilities": "rnn_props.contracts",
     "Case": "rnn_props.cases",
     "Contract": "rnn_props.contracts",
@@ -29,9 +31,11 @@ _HOMES = {
     "assert_conforms": "rnn_props.api",
     "check": "rnn_props.api",
     "checks_for": "rnn_props.api",
+    "infer_contract": "rnn_props.api",
 }
 
 __all__ = [
+    "Adapter",
     "Capabilities",
     "Case",
     "Contract",
@@ -46,6 +50,7 @@ __all__ = [
     "assert_conforms",
     "check",
     "checks_for",
+    "infer_contract",
 ]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from rnn_props import devices
 from rnn_props.checks import Check, select
-from rnn_props.contracts import Contract
+from rnn_props.contracts import Contract, adapter_name
 from rnn_props.execution.events import Listener, RunFinished, RunStarted
 from rnn_props.execution.events import ignore as ignore_events
 from rnn_props.execution.items import Item, items_of
@@ -49,6 +49,8 @@ class Options:
         strict: advice, and what torch itself does wrong, count as failures.
         contract: the contract to hold the target to, in place of the one that would be inferred. Its hyperparameters
             may be drawn by Hypothesis strategies.
+        adapter: how to build and call the target, where that is to be inferred and no convention fits: an adapter, or
+            the text `"file.py:ADAPTER"`.
     """
 
     checks: tuple[str, ...] = ()
@@ -62,6 +64,7 @@ class Options:
     require_devices: tuple[str, ...] = ()
     strict: bool = False
     contract: Contract | None = None
+    adapter: Any = None
 
 
 def resolve(options: Options) -> RunOptions:
@@ -110,6 +113,7 @@ def resolve(options: Options) -> RunOptions:
         strict=options.strict,
         replay=options.seed is None,
         contract=options.contract,
+        adapter="" if options.adapter is None else adapter_name(options.adapter),
     )
 
 
@@ -158,6 +162,25 @@ def check(target: Any, **options: Any) -> Report:
     if report.interrupted:
         raise KeyboardInterrupt
     return report
+
+
+def infer_contract(target: Any, **options: Any) -> Contract:
+    """The contract of a target, worked out in a worker process; its `evidence` says from what.
+
+    Args:
+        target: as in `check`.
+        options: as in `Options`; `arguments` and `adapter` have a bearing.
+
+    Raises:
+        TargetError: the target can't be used, or something that is needed can't be concluded; the message names it.
+    """
+    chosen = _with_contract(Options(**options), target)
+    name = target_name(target)
+    with Runner(resolve(chosen), ignore_events) as runner:
+        try:
+            return runner.contract_of(name)
+        except TargetUnusableError as error:
+            raise TargetError(f"{name}: {error}") from None
 
 
 def assert_conforms(target: Any, **options: Any) -> None:

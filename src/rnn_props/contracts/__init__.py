@@ -7,6 +7,7 @@ from rnn_props.contracts.contract import (
     Capabilities,
     Contract,
     ContractError,
+    adapter_name,
 )
 from rnn_props.contracts.domains import Domain, Value, booleans, choices, free, integers, probabilities
 from rnn_props.contracts.shapes import MEANINGS, Dimension, ShapeRule, ShapeRuleError
@@ -21,6 +22,7 @@ from rnn_props.contracts.structures import (
     read_result,
     structure_text,
 )
+from rnn_props.contracts.written import from_toml, to_python, to_toml
 
 __all__ = [
     "FLOAT_DTYPES",
@@ -40,13 +42,17 @@ __all__ = [
     "ShapeRuleError",
     "Structure",
     "Value",
+    "adapter_name",
     "booleans",
     "choices",
     "free",
+    "from_toml",
     "integers",
     "map_structure",
     "parse_structure",
     "probabilities",
     "read_result",
     "structure_text",
+    "to_python",
+    "to_toml",
 ]

@@ -63,6 +63,8 @@ class Capabilities:
     batch_first: bool = False
     #: Takes inputs without the batch dimension.
     unbatched: bool = False
+    #: Takes any number of features: nothing in it has that size.
+    any_width: bool = False
     #: Takes a PackedSequence, and gives one.
     packed: bool = False
     #: Takes packed sequences only with their rows sorted by length.
@@ -99,6 +101,8 @@ class Capabilities:
     per_tensor_quantised: bool = False
     #: The state that is used when none is given is not zero.
     nonzero_default_state: bool = False
+    #: The state is never negative: it is kept in log space, where a negative number has no place.
+    positive_state: bool = False
     #: `torch.compile` is to agree with eager calls.
     compile: bool = True
     #: `torch.export` is to agree with eager calls.

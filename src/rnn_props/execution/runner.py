@@ -39,6 +39,7 @@ class RunOptions:
         devices: that checks run on, those that are not there included.
         replay: whether stored failures are run first.
         contract: what targets are held to, in place of what would be inferred.
+        adapter: what says how to build and call them while that is inferred, as text; "" for none.
     """
 
     checks: Sequence[Check]
@@ -51,6 +52,7 @@ class RunOptions:
     strict: bool = False
     replay: bool = True
     contract: Contract | None = None
+    adapter: str = ""
 
     @property
     def items(self) -> list[Item]:
@@ -118,6 +120,18 @@ class Runner:
             self.pool.close_target(nursery)
             raise
 
+    def contract_of(self, target: str) -> Contract:
+        """The contract of a target, and nothing run.
+
+        Raises:
+            TargetUnusableError: it can't be imported, or has no contract; the message says why.
+        """
+        nursery = self.pool.open_target(target, _DESCRIBE_LIMIT)
+        try:
+            return self._describe(nursery)
+        finally:
+            self.pool.close_target(nursery)
+
     def stored(self, target: str, key: str, contract: Contract) -> list[Any]:
         """Failures of earlier runs, in a fixed order."""
         if not self.options.replay or self._database is None:
@@ -145,7 +159,7 @@ class Runner:
         if self.options.contract is not None:
             return self.options.contract
         worker = Worker(nursery, None)
-        worker.send({"op": "describe", "arguments": dict(self.options.arguments)})
+        worker.send({"op": "describe", "arguments": dict(self.options.arguments), "adapter": self.options.adapter})
         worker.channel.settimeout(_DESCRIBE_LIMIT)
         try:
             answer = worker.reader.next()

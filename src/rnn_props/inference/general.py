@@ -49,10 +49,11 @@ def of_calls(target: Any, signatures: Signatures, contract: Contract) -> Contrac
     rule = None if output is None else output_rule(output, variations, exact)
     if rule is not None and "B" not in rule.split():
         raise ProbeError(f"{_NEITHER} ({tuple(output.shape) if output is not None else ()}); give a Contract")
-    contract = replace(contract, output=rule, state=None, result="")
+    contract = replace(contract, output=rule, state=None, result="").with_evidence(*evidence)
     contract = _with_state(contract, attempt, parts, variations, exact, roles)
+    contract = _of_any_width(contract, attempt, caller)
     contract = _without_idle_batch_first(contract, attempt, observer)
-    return _known_by(contract, attempt, roles, output).with_evidence(*evidence)
+    return _known_by(contract, attempt, roles, output)
 
 
 def _roles(signatures: Signatures, contract: Contract) -> Roles:
@@ -281,6 +282,23 @@ def _model_result(result: str) -> str:
     if result in ("", "state") or result.startswith("output"):
         return ""
     return result.replace("*state", "*_").replace("state", "_")
+
+
+def _of_any_width(contract: Contract, attempt: Attempt, caller: Caller) -> Contract:
+    """Whether an input of another number of features is taken as well, where no argument of the constructor says it."""
+    parts = contract.input.split()
+    axis = next((index for index, part in enumerate(parts) if part.isdigit()), None)
+    if axis is None or "I" in parts or attempt.make is not None:
+        return contract
+    wider = torch.cat([attempt.inputs, attempt.inputs], axis)
+    try:
+        caller.call(attempt.contract, None, attempt.how, wider)
+    except (TargetRaisedError, UnusableResultError):
+        return contract
+    able = replace(contract.capabilities, any_width=True)
+    return replace(contract, capabilities=able).with_evidence(
+        f"{parts[axis]} features are taken, and {wider.shape[axis]} as well: any number"
+    )
 
 
 def _without_idle_batch_first(contract: Contract, attempt: Attempt, observer: Observer) -> Contract:

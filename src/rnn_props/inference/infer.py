@@ -39,12 +39,13 @@ _CLASS_OF: Mapping[type[nn.Module], str] = {
 }
 
 
-def infer_contract(target: Any, arguments: Mapping[str, Value] | None = None) -> Contract:
+def infer_contract(target: Any, arguments: Mapping[str, Value] | None = None, adapter: Any = None) -> Contract:
     """Work out the contract of a class, factory or instance.
 
     Args:
         target: the loaded object; a contract is taken as it is.
         arguments: constructor arguments that the user gave; they are never varied.
+        adapter: how to build and call it, as an adapter or the text that names one; None for one of the conventions.
 
     Raises:
         TargetError: something that is needed can't be concluded; the message names it and the option that gives it.
@@ -65,7 +66,9 @@ def infer_contract(target: Any, arguments: Mapping[str, Value] | None = None) ->
     signatures = read_signatures(target)
     _check_arguments(signatures, fixed)
     if isinstance(target, nn.Module):
-        return _of_instance(target, signatures)
+        return _of_instance(target, signatures, adapter)
+    if adapter is not None:
+        return Probe(target, _general(target, signatures, fixed, adapter)).settle()
     if not isinstance(target, type):
         signatures = _with_forward_of_what_it_builds(target, signatures, fixed)
     own = next((name for cls, name in _CLASS_OF.items() if target is cls), None)
@@ -204,9 +207,9 @@ def _general(target: Any, signatures: Signatures, fixed: Mapping[str, Value], ad
     return of_calls(target, signatures, contract)
 
 
-def _of_instance(module: nn.Module, signatures: Signatures) -> Contract:
+def _of_instance(module: nn.Module, signatures: Signatures, adapter: Any = None) -> Contract:
     """The contract of one module as it is: sizes are read off its attributes, nothing is varied."""
-    known = next((name for cls, name in _CLASS_OF.items() if isinstance(module, cls)), None)
+    known = None if adapter else next((name for cls, name in _CLASS_OF.items() if isinstance(module, cls)), None)
     names = {name for name in SEQUENCE_ARGUMENTS if isinstance(getattr(module, name, None), int | float | str)}
     if known is not None:
         make = cell_contract if known.endswith("Cell") else sequence_contract
@@ -214,7 +217,8 @@ def _of_instance(module: nn.Module, signatures: Signatures) -> Contract:
         contract = replace(contract, capabilities=replace(contract.capabilities, factory=False, batch_first=False))
     else:
         roles = {role: name for name in _attributes(module) if (role := role_of(name)) is not None}
-        contract = Contract(roles=roles, hyperparameters={name: free(0) for name in roles.values()})
+        hyperparameters = {name: free(0) for name in roles.values()}
+        contract = Contract(convention=adapter or "rnn", roles=roles, hyperparameters=hyperparameters)
     contract = replace(
         contract,
         hyperparameters={name: free(getattr(module, name)) for name in contract.hyperparameters},

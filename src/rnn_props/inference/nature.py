@@ -25,6 +25,7 @@ def with_nature(contract: Contract, subject: Subject, inputs: Tensor, zeros: Any
     contract = _spiking(contract, subject, inputs, zeros)
     if contract.state is None:
         return contract
+    contract = _positive(contract, subject, inputs, zeros)
     contract = _default(contract, subject, inputs, zeros)
     contract = _detached(contract, subject, inputs, zeros)
     return _output_is_state(contract, subject, inputs, zeros)
@@ -60,6 +61,23 @@ def _spiking(contract: Contract, subject: Subject, inputs: Tensor, zeros: Any) -
                     "it gives zeros and ones (spikes): its gradient is a surrogate, and not the derivative"
                 )
     return contract
+
+
+def _positive(contract: Contract, subject: Subject, inputs: Tensor, zeros: Any) -> Contract:
+    """Whether negative numbers in the state give NaN, and positive ones do not."""
+    generator = torch.Generator().manual_seed(0)
+    state = map_tree(lambda leaf: torch.randn(leaf.shape, generator=generator), zeros)
+    one, two = _call(subject, inputs, state), _call(subject, inputs, map_tree(torch.abs, state))
+    if one is None or two is None or not _has_nan(one) or _has_nan(two):
+        return contract
+    able = replace(contract.capabilities, positive_state=True)
+    return replace(contract, capabilities=able).with_evidence(
+        "negative numbers in its state give NaN, positive ones do not: it is kept in log space"
+    )
+
+
+def _has_nan(result: Result) -> bool:
+    return any(bool(leaf.isnan().any()) for _, leaf in leaves([result.output, result.state]))
 
 
 def _default(contract: Contract, subject: Subject, inputs: Tensor, zeros: Any) -> Contract:

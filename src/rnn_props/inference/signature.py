@@ -78,12 +78,14 @@ def read_signatures(target: Any) -> Signatures:
 
 
 def _reset(cls: type[nn.Module]) -> str:
-    """The method of a class that makes it forget: one of the usual names, to be called without arguments."""
+    """The method of a class that makes it forget: one of the usual names, to be called without arguments. One that
+    belongs to the class, and not to the module, is taken last: it may know of some modules alone."""
+    found = []
     for name in RESET_NAMES:
         method = getattr(cls, name, None)
         if callable(method) and not any(item.required for item in _parameters(method)):
-            return name
-    return ""
+            found.append(name)
+    return min(found, key=lambda name: isinstance(inspect.getattr_static(cls, name), classmethod), default="")
 
 
 def _initial(cls: type[nn.Module]) -> str:

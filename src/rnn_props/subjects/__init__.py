@@ -1,6 +1,6 @@
 """The module under test: built, called, its results unpacked, torch's global state kept clean."""
 
-from rnn_props.subjects.adapters import STUB, Adapter, as_adapter, load_adapter
+from rnn_props.subjects.adapters import Adapter, as_adapter, load_adapter
 from rnn_props.subjects.calling import UnusableResultError, canonical, fields_of, main_output, native, split
 from rnn_props.subjects.frames import died_in_torch, own_frame_of_death
 from rnn_props.subjects.hidden import hidden_tensors, registered_tensors
@@ -19,7 +19,6 @@ from rnn_props.subjects.trees import Tree, clone, cut, join, leaves, map_tree, m
 
 __all__ = [
     "DTYPES",
-    "STUB",
     "Adapter",
     "Factory",
     "GlobalState",

@@ -65,32 +65,3 @@ def as_adapter(found: Any, name: str = "") -> Adapter:
     for method, function in own.items():
         setattr(adapter, method, function)
     return adapter
-
-
-#: What `rnn-props infer --adapter FILE` writes.
-STUB = '''"""How rnn_props builds and calls {name}.
-
-    rnn-props check {target} --adapter {file}
-"""
-
-from rnn_props import Adapter
-
-
-class ADAPTER(Adapter):
-    def build(self, target, **hyperparameters):
-        """A module, from constructor arguments that are varied."""
-        return target(**hyperparameters)
-
-    def call(self, module, input, state):
-        """Call it; a state of None means that none is given. Its forward is {forward}"""
-        return module(input) if state is None else module(input, state)
-
-    def initial_state(self, module, batch):
-        """A state for this many rows, where the module can't do without one."""
-        return None
-
-    def split_state(self, value):
-        """The output and the state in what `call` returned."""
-        output, state = value
-        return output, state
-'''
