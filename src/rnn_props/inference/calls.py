@@ -186,6 +186,8 @@ class Caller:
 
     def _by_name(self, roles: Roles) -> bool:
         """Whether states go in by their names: where there are several, or they do not come right after the input."""
+        if self._contract.adapter is not None:
+            return False
         names = [item.name for item in self._signatures.forward]
         return len(roles.states) > 1 or bool(roles.states and names.index(roles.states[0]) != 1)
 

@@ -52,7 +52,7 @@ def of_calls(target: Any, signatures: Signatures, contract: Contract) -> Contrac
     contract = replace(contract, output=rule, state=None, result="").with_evidence(*evidence)
     contract = _with_state(contract, attempt, parts, variations, exact, roles)
     contract = _of_any_width(contract, attempt, caller)
-    contract = _without_idle_batch_first(contract, attempt, observer)
+    contract = _with_batch_first(contract, observer)
     return _known_by(contract, attempt, roles, output)
 
 
@@ -301,17 +301,30 @@ def _of_any_width(contract: Contract, attempt: Attempt, caller: Caller) -> Contr
     )
 
 
-def _without_idle_batch_first(contract: Contract, attempt: Attempt, observer: Observer) -> Contract:
-    """The contract without batch_first where that changes nothing, with the layout that it has by its values."""
+def _with_batch_first(contract: Contract, observer: Observer) -> Contract:
+    """The contract with batch_first, if that exchanges the first two axes of input and output; else without it."""
     name = contract.roles.get("batch_first")
-    if name is None or contract.input.split()[0] != "B":
+    if name is None:
         return contract
-    roles = {role: argument for role, argument in contract.roles.items() if role != "batch_first"}
-    contract = replace(contract, roles=roles)
     domain = contract.hyperparameters[name]
-    if isinstance(domain, Domain) and len(domain.values) == 1:
-        return contract  # a module as it is, or held by the user: its layout is what it is
-    return contract.with_evidence("batch_first=False gave this layout too, so batch_first changes nothing")
+    varied = isinstance(domain, Domain) and len(domain.values) > 1
+    without = {role: argument for role, argument in contract.roles.items() if role != "batch_first"}
+    if contract.input.split()[0] == "B":
+        contract = replace(contract, roles=without)
+        # A module as it is, or an argument that the user holds: its layout is what it is.
+        sentence = "batch_first=False gave this layout too, so batch_first changes nothing"
+        return contract.with_evidence(sentence) if varied else contract
+    given = {**observer.base, name: True}
+    rules = contract.rules(given).output
+    seen = observer.see(given, FIRST, SECOND, rule=str(contract.rules(given).input))
+    if not varied or rules is None or seen is None or not isinstance(seen[0], Tensor):
+        return contract
+    if tuple(seen[0].shape) == rules.shape(contract.sizes(given, FIRST, SECOND)):
+        return contract
+    domains = {**contract.hyperparameters, name: Domain("free", (False,))}
+    return replace(contract, roles=without, hyperparameters=domains).with_evidence(
+        "batch_first does not exchange the axes of the output with those of the input: it is held at False"
+    )
 
 
 def _known_by(contract: Contract, attempt: Attempt, roles: Roles, output: Tensor | None) -> Contract:

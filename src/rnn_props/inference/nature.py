@@ -13,7 +13,7 @@ from rnn_props.subjects import Result, Subject, TargetRaisedError, UnusableResul
 
 
 def with_nature(contract: Contract, subject: Subject, inputs: Tensor, zeros: Any) -> Contract:
-    """The contract with what one configuration shows of its nature: quantised, spiking, detached, another default.
+    """The contract with what one configuration shows of its nature: spiking, in log space, detached, another default.
 
     Args:
         contract: settled so far.
@@ -21,7 +21,6 @@ def with_nature(contract: Contract, subject: Subject, inputs: Tensor, zeros: Any
         inputs: of its call.
         zeros: a state of zeros, or None where there is none.
     """
-    contract = _quantised(contract, subject)
     contract = _spiking(contract, subject, inputs, zeros)
     if contract.state is None:
         return contract
@@ -38,12 +37,14 @@ def _call(subject: Subject, inputs: Tensor, state: Any = None, **options: Any) -
         return None
 
 
-def _quantised(contract: Contract, subject: Subject) -> Contract:
+def quantised(contract: Contract, subject: Subject) -> Contract:
+    """The contract of a module with dynamically quantised layers inside: they have one scale for a whole tensor."""
     inside = [type(part) for part in subject.module.modules()]
     names = [cls.__name__ for cls in inside if cls.__module__.startswith("torch.ao.nn.quantized.dynamic")]
     if not names:
         return contract
-    able = replace(contract.capabilities, per_tensor_quantised=True, differentiable=False)
+    kernels = contract.capabilities.dtypes if contract.logic_dtype == "float64" else ("float32",)
+    able = replace(contract.capabilities, per_tensor_quantised=True, differentiable=False, dtypes=kernels)
     return replace(contract, capabilities=able).with_evidence(
         f"a dynamically quantised {names[0]} is inside: one scale for a whole tensor, over batch and time"
     )

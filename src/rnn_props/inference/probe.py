@@ -6,6 +6,7 @@ influence, not from shapes: what is changed in one row of the batch shows in tha
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -14,11 +15,11 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from rnn_props.contracts import Contract, Domain, ShapeRule, map_structure
+from rnn_props.contracts import Contract, Domain, ShapeRule, ShapeRuleError, map_structure
 from rnn_props.inference.calls import unusable
 from rnn_props.inference.configure import FIRST, SECOND, SIZES, simplest
 from rnn_props.inference.layout import ProbeError
-from rnn_props.inference.nature import with_nature
+from rnn_props.inference.nature import quantised, with_nature
 from rnn_props.subjects import (
     Factory,
     Result,
@@ -28,6 +29,11 @@ from rnn_props.subjects import (
     expected_shapes,
     leaves,
     map_tree,
+)
+
+#: What a module says where it refuses a value by design, and does not just fail on it.
+_REFUSES = re.compile(
+    r"not (yet )?(implemented|supported)|unsupported|does not support|requires bias|only supports", re.I
 )
 
 
@@ -80,7 +86,7 @@ class Probe:
             contract = replace(contract, logic_dtype="float32").with_evidence(
                 "the simplest call does not run in float64: logic is checked in float32"
             )
-        return contract
+        return quantised(contract, subject)
 
     def _hold(self, contract: Contract) -> Contract:
         """Go on under what is settled so far."""
@@ -152,8 +158,10 @@ class Probe:
         rules = self._contract.rules(hyperparameters).state
         return map_structure(lambda rule: torch.zeros(rule.shape(sizes)), rules)
 
-    def _inputs(self, *, batch: int = SECOND, batched: bool = True) -> Tensor:
-        hyperparameters = self.simplest()
+    def _inputs(
+        self, *, batch: int = SECOND, batched: bool = True, hyperparameters: Mapping[str, Any] | None = None
+    ) -> Tensor:
+        hyperparameters = hyperparameters or self.simplest()
         rule = self._contract.rules(hyperparameters, batched=batched).input
         shape = rule.shape({"I": SIZES["input_size"], **self._contract.sizes(hyperparameters, FIRST, batch)})
         return torch.randn(shape, generator=torch.Generator().manual_seed(0))
@@ -226,20 +234,29 @@ class Probe:
                 continue
             left_out: dict[Any, str] = {}
             for value in domain.values:
-                try:
-                    self._factory.module({**simplest, name: value}, 0)
-                except TargetRaisedError as raised:
-                    if isinstance(raised.error, NotImplementedError):
-                        left_out[value] = str(raised.error)
-                except UnusableResultError:
-                    continue
+                if (reason := self._not_implemented({**simplest, name: value})) is not None:
+                    left_out[value] = reason
             kept = tuple(value for value in domain.values if value not in left_out)
             if left_out and kept:
                 domains[name] = Domain(domain.kind, kept)
                 values = ", ".join(repr(value) for value in left_out)
                 reason = next(iter(left_out.values())) or "NotImplementedError"
-                contract = contract.with_evidence(f"{name}={values} is left out: the constructor says '{reason}'")
+                contract = contract.with_evidence(f"{name}={values} is left out: it says '{reason}'")
         return replace(contract, hyperparameters=domains)
+
+    def _not_implemented(self, hyperparameters: Mapping[str, Any]) -> str | None:
+        """What the module itself says where it does not support these arguments."""
+        state = None if self._contract.capabilities.optional_state else self._zeros(hyperparameters)
+        try:
+            subject = self._factory.subject(hyperparameters, 0, dtype="float32")
+            subject.call(self._inputs(hyperparameters=hyperparameters), state)
+        except TargetRaisedError as raised:
+            text = str(raised.error).partition("\n")[0]
+            if isinstance(raised.error, NotImplementedError) or _REFUSES.search(text):
+                return text
+        except (UnusableResultError, ShapeRuleError):
+            return None
+        return None
 
     # -- what goes in beside a dense batch -----------------------------------------------------------------------
 

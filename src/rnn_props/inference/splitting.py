@@ -126,13 +126,15 @@ class Observer:
         self._parts = parts
         self.base = simplest(attempt.contract)
 
-    def see(self, hyperparameters: Mapping[str, Any], seq_len: int, batch: int) -> tuple[Any, Any] | None:
-        """Output and state of a run; None where it does not work."""
+    def see(
+        self, hyperparameters: Mapping[str, Any], seq_len: int, batch: int, rule: str = ""
+    ) -> tuple[Any, Any] | None:
+        """Output and state of a run, with the input of another rule if there is one; None where it does not work."""
         contract = self._contract
         sizes = contract.sizes(hyperparameters, seq_len, batch)
         try:
             subject = Factory(self._target, contract).subject(hyperparameters, 0, dtype="float32")
-            shape = [sizes[part] if part in sizes else int(part) for part in contract.input.split()]
+            shape = [sizes[part] if part in sizes else int(part) for part in (rule or contract.input).split()]
             inputs = torch.randn(shape, generator=torch.Generator().manual_seed(0))
             lengths = [seq_len] * batch if contract.convention == "lengths" else None
             value = subject.call_raw(inputs, self._attempt.state(sizes, subject), lengths=lengths)
