@@ -8,17 +8,19 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from rnn_props import strategies, testing
-    from rnn_props.api import Options, TargetChecks, assert_conforms, check, checks_for
+    from rnn_props.api import Options, TargetChecks, assert_conforms, check, checks_for, infer_contract
     from rnn_props.cases import Case, Fault, Needs, Source, register_fault, register_fill
     from rnn_props.checks import register_check
     from rnn_props.contracts import Capabilities, Contract
     from rnn_props.pytest_items import parametrize
     from rnn_props.reporting.report import Report
+    from rnn_props.subjects import Adapter
     from rnn_props.targets import TargetError
 
 #: Where each public name is defined. Names are looked up when they are first used, so that importing the package
 #: (as the pytest plugin does in every session) imports neither torch nor Hypothesis.
 _HOMES = {
+    "Adapter": "rnn_props.subjects",
     "Capabilities": "rnn_props.contracts",
     "Case": "rnn_props.cases",
     "Contract": "rnn_props.contracts",
@@ -36,9 +38,11 @@ _HOMES = {
     "register_check": "rnn_props.checks",
     "register_fault": "rnn_props.cases",
     "register_fill": "rnn_props.cases",
+    "infer_contract": "rnn_props.api",
 }
 
 __all__ = [
+    "Adapter",
     "Capabilities",
     "Case",
     "Contract",
@@ -53,6 +57,7 @@ __all__ = [
     "assert_conforms",
     "check",
     "checks_for",
+    "infer_contract",
     "parametrize",
     "register_check",
     "register_fault",

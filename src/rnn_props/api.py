@@ -16,7 +16,7 @@ from rnn_props import devices
 from rnn_props.cases import Case
 from rnn_props.checks import Check, select
 from rnn_props.config import Config
-from rnn_props.contracts import Contract, check_declared
+from rnn_props.contracts import Contract, adapter_name, check_declared
 from rnn_props.execution.events import Listener, RunFinished, RunStarted
 from rnn_props.execution.events import ignore as ignore_events
 from rnn_props.execution.items import Item, items_of
@@ -60,6 +60,8 @@ class Options:
         extensions: modules that register checks, faults or kinds of values of one's own: `package.module` or
             `path/to/file.py`. Those of installed packages are imported in any case.
         config: what a configuration file says of single targets; see `rnn_props.config.read`.
+        adapter: how to build and call the target, where that is to be inferred and no convention fits: an adapter, or
+            the text `"file.py:ADAPTER"`.
     """
 
     checks: tuple[str, ...] = ()
@@ -77,6 +79,7 @@ class Options:
     place: int = 0
     extensions: tuple[str, ...] = ()
     config: Config = field(default_factory=Config)
+    adapter: Any = None
 
 
 def resolve(options: Options) -> RunOptions:
@@ -130,6 +133,7 @@ def resolve(options: Options) -> RunOptions:
         expected_failures=_expected(options.expected_failures),
         place=options.place,
         extensions=options.extensions,
+        adapter="" if options.adapter is None else adapter_name(options.adapter),
     )
     said = options.config.targets
     return replace(resolved, targets={name: _of_target(resolved, options, name) for name in said})
@@ -231,6 +235,25 @@ def check(target: Any, **options: Any) -> Report:
     if report.interrupted:
         raise KeyboardInterrupt
     return report
+
+
+def infer_contract(target: Any, **options: Any) -> Contract:
+    """The contract of a target, worked out in a worker process; its `evidence` says from what.
+
+    Args:
+        target: as in `check`.
+        options: as in `Options`; `arguments` and `adapter` have a bearing.
+
+    Raises:
+        TargetError: the target can't be used, or something that is needed can't be concluded; the message names it.
+    """
+    chosen = _with_contract(Options(**options), target)
+    name = target_name(target)
+    with Runner(resolve(chosen), ignore_events) as runner:
+        try:
+            return runner.contract_of(name)
+        except TargetUnusableError as error:
+            raise TargetError(f"{name}: {error}") from None
 
 
 def assert_conforms(target: Any, **options: Any) -> None:

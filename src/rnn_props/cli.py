@@ -146,6 +146,11 @@ def _json_path(context: click.Context, parameter: click.Parameter, value: str | 
     return Path(value)
 
 
+def _adapter(context: click.Context | None, parameter: click.Parameter | None, value: str | None) -> str | None:
+    """An adapter's text; one in a file is called ADAPTER unless it is named."""
+    return f"{value}:ADAPTER" if value is not None and value.endswith(".py") else value
+
+
 # fmt: off
 _EXTENSION = click.option(
     "--extension", "extensions", multiple=True, metavar="MODULE",
@@ -172,6 +177,9 @@ _CHECK_OPTIONS = (
     click.option("--arg", "arguments", multiple=True, callback=_arguments, metavar="NAME=VALUE",
                   help="Constructor argument that is held at a value, a Python literal or else a string; repeatable.  "
                   "[default: none]"),
+    click.option("--adapter", callback=_adapter, metavar="FILE[:NAME]",
+                 help="Adapter that says how to build and call the module ('rnn-props infer --adapter' writes a "
+                 "stub).  [default: none]"),
     click.option("--device", "devices", multiple=True, metavar="NAME", default=("cpu",),
                   help="Device to run on: cpu, sim (a simulated accelerator), cuda, cuda:N, mps, or all that are "
                   "there; repeatable.  [default: cpu]"),
@@ -346,6 +354,62 @@ def _console(no_color: bool = False) -> Console | None:
     from rich.console import Console
 
     return Console(color_system=None if no_color or os.environ.get("NO_COLOR") else "auto", highlight=False)
+
+
+@cli.command()
+@click.argument("target", metavar="TARGET")
+@click.option("--toml", "form", flag_value="toml", help="Print it as a table for pyproject.toml.")
+@click.option("--python", "form", flag_value="python", help="Print it as Python, a Contract(...) to paste.")
+@click.option(
+    "--arg",
+    "arguments",
+    multiple=True,
+    callback=_arguments,
+    metavar="NAME=VALUE",
+    help="Constructor argument that is held at a value, a Python literal or else a string; repeatable.  "
+    "[default: none]",
+)
+@click.option(
+    "--adapter",
+    metavar="FILE[:NAME]",
+    help="How to build and call it; a FILE that is not there is written, as a stub to fill in.  [default: none]",
+)
+def infer(target: str, form: str | None, arguments: dict[str, Any], adapter: str | None) -> int:
+    """Show the contract that a module is checked against, and what it was concluded from.
+
+    TARGET is package.module:attribute or path/to/file.py:attribute. Exit status: 0, or 2 for a target that can't be
+    used or settled; the message says what is missing, and what to write.
+    """
+    if adapter is not None and (file := Path(adapter.partition(".py:")[0])).suffix in ("", ".py"):
+        file = file if file.suffix else file.with_suffix(".py")
+        if not file.exists():
+            return _write_stub(target, file)
+
+    from rnn_props import api
+    from rnn_props.contracts import to_python, to_toml
+    from rnn_props.infer_text import contract_text
+    from rnn_props.targets import TargetError
+
+    try:
+        contract = api.infer_contract(target, arguments=arguments, adapter=_adapter(None, None, adapter))
+    except TargetError as error:
+        raise click.UsageError(str(error)) from None
+    if form is None:
+        click.echo(contract_text(target, contract, _width()))
+    else:
+        click.echo(to_toml(contract, target) if form == "toml" else to_python(contract, target), nl=False)
+    return 0
+
+
+def _write_stub(target: str, file: Path) -> int:
+    from rnn_props.adapter_stub import stub
+
+    try:
+        file.write_text(stub(target, file), encoding="utf-8")
+    except OSError as error:
+        raise click.UsageError(f"--adapter: {error}") from None
+    click.echo(f"{file} is written: fill it in, then\n  rnn-props infer {target} --adapter {file}")
+    return 0
 
 
 @cli.command()

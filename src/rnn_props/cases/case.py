@@ -189,7 +189,8 @@ def make_state(case: Case, contract: Contract, source: Source | None = None, dty
 
     def leaf(rule: ShapeRule) -> Any:
         own = Source(source.fill, source.seed + 7919 * next(count), source.layout, source.values)
-        return TensorSpec(rule.shape(sizes), DTYPES[dtype or case.dtype], own).make()
+        made = TensorSpec(rule.shape(sizes), DTYPES[dtype or case.dtype], own).make()
+        return made.abs_() if contract.capabilities.positive_state and own.layout != "expanded" else made
 
     return map_structure(leaf, contract.rules(case.hyperparameters, batched=case.batched).state)
 

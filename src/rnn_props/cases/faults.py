@@ -6,6 +6,7 @@ for this module to say: the judge looks at the changed call on its own.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,8 +16,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from rnn_props.cases.case import Case, Fault, make_input, make_state
-from rnn_props.contracts import Contract, Domain, Rules, ShapeRule
-from rnn_props.subjects import Tree
+from rnn_props.contracts import Contract, Domain, Rules, ShapeRule, map_structure
+from rnn_props.subjects import Tree, map_with_rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +78,13 @@ def faults_for(case: Case, contract: Contract, family: str) -> list[Fault]:
     if family in ("lengths", "any") and case.lengths:
         found += [Fault(name) for name in (_BATCH_SIZES if case.packing else _LENGTHS)]
     if family in ("state", "call", "any") and contract.state is not None and case.state is not None:
-        members = len(contract.state) if isinstance(contract.state, tuple | list) else 1
-        leaves = (-1, *range(members)) if members > 1 else (-1,)
+        rules = contract.rules(case.hyperparameters).state
+        count = len(_leaf_rules(rules))
+        leaves = (-1, *range(count)) if count > 1 else (-1,)
         found += [Fault(name, leaf=leaf) for name in _LEAF for leaf in leaves]
-        found += [Fault(name) for name in _WHOLE_STATE if (name == "state.wrapped") == (members == 1)]
+        members = len(rules) if isinstance(rules, tuple | list) else 1
+        if not isinstance(rules, Mapping) and " " not in contract.arguments.get("state", ""):
+            found += [Fault(name) for name in _WHOLE_STATE if (name == "state.wrapped") == (members == 1)]
     if family in ("hyperparameters", "any"):
         for argument, domain in contract.hyperparameters.items():
             if isinstance(domain, Domain):
@@ -129,6 +133,25 @@ def _grow(axis: int, by: int) -> Callable[[Tensor, ShapeRule], Tensor]:
     return change
 
 
+def _feature_grow(by: int) -> Callable[[Tensor, ShapeRule], Tensor]:
+    """More or fewer features; the last axis, where the rule has no letter for them."""
+
+    def change(leaf: Tensor, rule: ShapeRule) -> Tensor:
+        axis = rule.axis("I") if leaf.dim() == len(rule) else None
+        return _grow(-1 if axis is None else axis, by)(leaf, rule)
+
+    return change
+
+
+def _last_grow(by: int) -> Callable[[Tensor, ShapeRule], Tensor]:
+    """The last axis longer or shorter, unless that is the batch."""
+
+    def change(leaf: Tensor, rule: ShapeRule) -> Tensor:
+        return leaf if not rule.dimensions or rule.axis("B") == len(rule) - 1 else _grow(-1, by)(leaf, rule)
+
+    return change
+
+
 def _letter_grow(letter: str, by: int) -> Callable[[Tensor, ShapeRule], Tensor]:
     def change(leaf: Tensor, rule: ShapeRule) -> Tensor:
         axis = rule.axis(letter)
@@ -145,16 +168,20 @@ def _letter_one(letter: str) -> Callable[[Tensor, ShapeRule], Tensor]:
     return change
 
 
+def _first_names(rule: ShapeRule) -> frozenset[str]:
+    return rule.dimensions[0].names if rule.dimensions else frozenset()
+
+
 def _layers(by: int) -> Callable[[Tensor, ShapeRule], Tensor]:
     def change(leaf: Tensor, rule: ShapeRule) -> Tensor:
-        return _grow(0, by)(leaf, rule) if "L" in rule.dimensions[0].names else leaf
+        return _grow(0, by)(leaf, rule) if "L" in _first_names(rule) else leaf
 
     return change
 
 
 def _directions(leaf: Tensor, rule: ShapeRule) -> Tensor:
     """Rows for one direction where there are two, and for two where there is one."""
-    if "D" not in rule.dimensions[0].names:
+    if "D" not in _first_names(rule):
         return leaf
     rows = leaf.shape[0]
     return leaf[: rows // 2] if rows % 2 == 0 else torch.cat([leaf, leaf])
@@ -175,8 +202,8 @@ def _other_float(leaf: Tensor, rule: ShapeRule) -> Tensor:
 
 
 _INPUT: dict[str, Callable[[Tensor, ShapeRule], Any]] = {
-    "input.features_more": _grow(-1, 1),
-    "input.features_less": _grow(-1, -1),
+    "input.features_more": _feature_grow(1),
+    "input.features_less": _feature_grow(-1),
     "input.rank_0": lambda value, rule: value.sum(),
     "input.rank_1": lambda value, rule: value.reshape(-1, value.shape[-1])[0] if value.numel() else value,
     "input.rank_more": lambda value, rule: value.unsqueeze(0),
@@ -232,10 +259,10 @@ _LEAF: dict[str, Callable[[Tensor, ShapeRule], Tensor]] = {
     "state.layers_less": _layers(-1),
     "state.directions": _directions,
     "state.batch_first": _batch_first,
-    "state.hidden_more": _grow(-1, 1),
-    "state.hidden_less": _grow(-1, -1),
-    "state.hidden_one": lambda leaf, rule: leaf[..., :1],
-    "state.rank_less": lambda leaf, rule: leaf[0],
+    "state.hidden_more": _last_grow(1),
+    "state.hidden_less": _last_grow(-1),
+    "state.hidden_one": lambda leaf, rule: leaf[..., :1] if leaf.dim() else leaf,
+    "state.rank_less": lambda leaf, rule: leaf[0] if leaf.dim() else leaf,
     "state.rank_more": lambda leaf, rule: leaf.unsqueeze(0),
     "state.unbatched": _unbatched,
     "state.dtype": _other_float,
@@ -244,6 +271,8 @@ _LEAF: dict[str, Callable[[Tensor, ShapeRule], Tensor]] = {
 
 def _stacked(state: Tree) -> Tree:
     """The members in one tensor; with sizes of their own they are joined along the last axis."""
+    if not all(isinstance(member, Tensor) for member in state):
+        return state
     shapes = {tuple(member.shape) for member in state}
     return torch.stack(list(state)) if len(shapes) == 1 else torch.cat(list(state), -1)
 
@@ -300,15 +329,18 @@ def _bad_value(name: str, hyperparameters: Mapping[str, Any], contract: Contract
     return _BAD[kind]
 
 
+def _leaf_rules(rules: Rules) -> list[ShapeRule]:
+    found: list[ShapeRule] = []
+    map_structure(found.append, rules)
+    return found
+
+
 def _change_leaf(change: Callable[[Tensor, ShapeRule], Tensor], state: Tree, rules: Rules, leaf: int) -> Tree:
-    if isinstance(rules, ShapeRule):
-        return change(state, rules)
-    if isinstance(rules, Mapping):
-        return {
-            key: change(state[key], rule) if leaf in (-1, index) else state[key]
-            for index, (key, rule) in enumerate(rules.items())
-        }
-    return type(state)(
-        change(item, rule) if leaf in (-1, index) else item
-        for index, (item, rule) in enumerate(zip(state, rules, strict=True))
-    )
+    """The state with one leaf changed, by its number, or all of them for -1."""
+    numbers = itertools.count()
+
+    def changed(item: Tensor, rule: ShapeRule) -> Tensor:
+        number = next(numbers)
+        return change(item, rule) if leaf in (-1, number) else item
+
+    return map_with_rules(changed, state, rules)

@@ -169,10 +169,11 @@ def _judge_input(call: Call, contract: Contract, dtype: str) -> Verdict | None:
         return Verdict("invalid", f"the input has {given.dim()} dimensions, not {wanted}", advice=not strict)
     rule = _input_rule(call, contract)
     sizes = contract.sizes(call.hyperparameters, _size(given, rule, "T"), _size(given, rule, "B"))
-    if rule.names <= set(sizes):
+    if rule.names <= set(sizes) and not capabilities.any_width:
         wrong = rule.mismatch(tuple(given.shape), sizes, "input")
         if wrong is not None:
-            return Verdict("invalid", wrong)
+            # No features at all broadcast against a single one.
+            return Verdict("invalid", wrong, advice=given.numel() == 0 and not strict)
     if given.dtype != DTYPES[dtype]:
         text = f"the input is {_name(given.dtype)}, the module {dtype}"
         return Verdict("invalid", text, advice=not strict)

@@ -9,10 +9,11 @@ import torch
 
 from rnn_props.cases import LAYOUTS, Needs, input_spec, make_state
 from rnn_props.checks import when
+from rnn_props.checks.life import write
 from rnn_props.checks.registry import BASICS, check
 from rnn_props.checks.trial import Trial, Violation
 from rnn_props.numerics import largest
-from rnn_props.subjects import Result, cut, map_tree
+from rnn_props.subjects import Result, cut, map_tree, registered_tensors
 
 
 @check(
@@ -162,8 +163,7 @@ def batch_first(t: Trial) -> None:
     """
     first = t.call()
     other = t.build(**{t.contract.roles["batch_first"]: False})
-    weights = t.subject.module.state_dict()
-    other.module.load_state_dict(weights)
+    write(other.module, registered_tensors(t.subject.module))
     result = t.call(t.input.transpose(0, 1), subject=other)
     t.same_result(
         first, Result(result.output.transpose(0, 1), result.state), "batch_first=True against batch_first=False"

@@ -19,6 +19,7 @@ from rnn_props.checks import when
 from rnn_props.checks.life import fresh
 from rnn_props.checks.registry import BASICS, check
 from rnn_props.checks.trial import Trial
+from rnn_props.contracts import Contract
 from rnn_props.subjects import Result, Stopwatch, Subject, TargetRaisedError, Tree
 
 #: Seconds that a call waits for the one that overtakes it: longer only if it holds a lock that the other one needs.
@@ -27,10 +28,14 @@ _PATIENCE = 0.1
 _ROUNDS = 4
 
 
+def _no_reset(contract: Contract) -> str | None:
+    return f"it keeps something between calls by contract: {contract.reset}() resets it" if contract.reset else None
+
+
 @check(
     "RP906",
     "life.threads",
-    when=when.not_stateful,
+    when=when.all_of(when.not_stateful, _no_reset),
     needs=Needs(lengths=(1, 2, 3, 4, 9), batches=(1, 2, 3), picks=2),
     after=(*BASICS, "RP206"),
     explained_by=("RP208",),

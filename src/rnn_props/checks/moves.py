@@ -140,7 +140,7 @@ def _room(t: Trial) -> dict[str, Any]:
 
 def elsewhere(t: Trial) -> list[Trial]:
     """Other lengths, and the other mode: where a parameter may have its part, before it is said to have none."""
-    others = [variant(t, seq_len=length) for length in _OTHER_LENGTHS if t.contract.convention != "cell"]
+    others = [variant(t, seq_len=length) for length in _OTHER_LENGTHS if not t.contract.one_step]
     switched = variant(t)
     switched.subject.module.train(not t.subject.module.training)
     try:

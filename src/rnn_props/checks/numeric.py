@@ -324,19 +324,20 @@ def long(t: Trial) -> None:
 
 def _long_input(t: Trial) -> Tensor:
     """The case's input; for a cell, its inputs at all steps, `(T, B, I)`."""
-    if t.contract.convention != "cell":
+    if not t.contract.one_step:
         return t.input
     return TensorSpec((LONG, *t.input.shape), t.input.dtype, Source("normal", t.case.input.seed)).make()
 
 
 def _run_long(t: Trial, subject: Subject, inputs: Tensor, state: Tree) -> Results:
-    if t.contract.convention != "cell":
+    if not t.contract.one_step:
         return results_of(subject.call(inputs, state, lengths=t.lengths))
-    name = t.contract.arguments.get("state", "")
-    states: list[dict[str, Tensor]] = []
-    with subject.doing(f"calling it {LONG} times in {subject.dtype}") as module, torch.no_grad():
+    steps: list[dict[str, Tensor]] = []
+    try:
         for step in inputs.unbind(0):
-            positional, keywords = ((), {name: state}) if name and state is not None else ((state,), {})
-            state = module(step, *(() if state is None else positional), **keywords)
-            states.append(dict(state_leaves(state)))
-        return {name: torch.stack([step[name] for step in states]) for name in states[0]}
+            result = subject.call(step, state)
+            state = result.state
+            steps.append({name: leaf for name, leaf in results_of(result).items() if leaf is not None})
+    except TargetRaisedError as raised:
+        raise TargetRaisedError(raised.error, f"calling it {LONG} times in {subject.dtype}") from raised.error
+    return {name: torch.stack([step[name] for step in steps]) for name in steps[0]}

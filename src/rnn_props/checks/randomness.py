@@ -153,7 +153,7 @@ def _has_an_effect(t: Trial) -> None:
     """Where dropout acts is the module's own affair; that it acts nowhere is worth knowing."""
     if "num_layers" in t.contract.roles and t.sizes["L"] == 1:
         t.discard("with one layer there may be nothing to drop")
-    sizes: dict[str, Any] = {"B": 3} if t.contract.convention == "cell" else {"B": 3, "T": 5}
+    sizes: dict[str, Any] = {"B": 3} if t.contract.one_step else {"B": 3, "T": 5}
     inputs, state = t.other_input(21, **sizes), None if t.state is None else t.other_state(22, **sizes)
     if not _differ(t, t.call(inputs, state), t.call(t.other_input(23, **sizes), state)):
         t.discard("its results do not depend on its input")

@@ -76,6 +76,8 @@ def state_shape(t: Trial) -> None:
 def _structure(t: Trial, value: Any, rules: Any, what: str) -> None:
     if isinstance(rules, ShapeRule):
         t.shaped(value, rules, "h_n" if what == "state" else what)
+    elif rules is None:
+        return
     elif isinstance(rules, Mapping):
         if not isinstance(value, Mapping) or set(value) != set(rules):
             t.fail(f"{what}: expected a dict with {sorted(rules)}, got {_kind(value)}")
@@ -140,6 +142,8 @@ def _with_batch_axis(tree: Tree, rules: Any) -> Tree:
     if isinstance(rules, ShapeRule):
         axis = rules.axis("B")
         return tree if axis is None else tree.unsqueeze(axis)
+    if isinstance(rules, Mapping):
+        return {key: _with_batch_axis(tree[key], rule) for key, rule in rules.items()}
     return type(rules)(_with_batch_axis(item, rule) for item, rule in zip(tree, rules, strict=True))
 
 
@@ -150,6 +154,8 @@ def _without_batch_axis(result: Result, rules: Any) -> Result:
         if isinstance(rule, ShapeRule):
             axis = rule.axis("B")
             return tree if axis is None else tree.squeeze(axis)
+        if isinstance(rule, Mapping):
+            return {key: strip(tree[key], one) for key, one in rule.items()}
         return type(rule)(strip(item, one) for item, one in zip(tree, rule, strict=True))
 
     return Result(strip(result.output, rules.output), strip(result.state, rules.state))
@@ -332,6 +338,8 @@ def _container(t: Trial, value: Any, rules: Any, what: str) -> None:
     if isinstance(rules, ShapeRule):
         if not isinstance(value, Tensor):
             t.fail(f"{what}: expected a tensor, got {_kind(value)}", expected="Tensor", actual=type(value).__name__)
+        return
+    if rules is None:
         return
     wanted = type(rules)
     if not isinstance(value, wanted):

@@ -151,6 +151,8 @@ def _used_leaf(t: Trial, base: Result, index: int, name: str, layer: int | None,
             return
     if t.sizes["T"] > 1 and t.contract.torch_module in (None, "RNN"):
         t.discard("in a longer sequence a unit that is switched off may hide the state")
+    if t.sizes.get("H") == 1 and not t.contract.capabilities.torch_contract:
+        t.discard("of a single unit a part of the state may act on other units alone")
     t.fail(
         f"changing {place} of the initial state changes nothing", expected="another result", actual="the same result"
     )
@@ -194,7 +196,7 @@ def no_memory(t: Trial) -> None:
     """
     first = t.call()
     first = first.kept()
-    steps = {} if t.contract.convention == "cell" else {"T": t.sizes["T"] + 1}
+    steps = {} if t.contract.one_step else {"T": t.sizes["T"] + 1}
     batch = t.sizes["B"]
     for other in (batch + 1, max(batch - 1, 1), batch):
         sizes = {**steps, "B": other} if t.case.batched else steps

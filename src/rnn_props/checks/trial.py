@@ -151,7 +151,7 @@ class Trial:
 
         def leaf(rule: ShapeRule) -> Tensor:
             spec = TensorSpec(rule.shape(all_sizes), DTYPES[self.case.dtype], Source(fill, seed + 7919 * next(count)))
-            return spec.make()
+            return spec.make().abs() if self.contract.capabilities.positive_state else spec.make()
 
         return map_structure(leaf, self.rules.state)
 
@@ -236,7 +236,7 @@ class Trial:
         of = {"input": leaf}
         of |= {f"initial {name}": leaf for name, leaf in state_leaves(initial)}
         of |= {f"parameter {name}": value for name, value in subject.parameters_of().items()}
-        of = {name: value for name, value in of.items() if value.requires_grad}
+        of = {name: value for name, value in of.items() if value.requires_grad and not value.is_complex()}
         return dict(zip(of, subject.differentiate(scalar, list(of.values())), strict=True))
 
     def same_gradients(

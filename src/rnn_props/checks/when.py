@@ -33,7 +33,7 @@ def has_state(contract: Contract) -> str | None:
 
 
 def has_sequence_state(contract: Contract) -> str | None:
-    if contract.convention == "cell":
+    if contract.one_step:
         return "a cell makes one step: there is no sequence to cut"
     return has_state(contract)
 
@@ -44,7 +44,7 @@ def has_output(contract: Contract) -> str | None:
 
 def has_time_axis(contract: Contract) -> str | None:
     """There is an output for each step."""
-    if contract.convention == "cell":
+    if contract.one_step:
         return "a cell makes one step"
     if contract.output is None or ShapeRule.parse(contract.output).axis("T") is None:
         return "the output has no time axis"
@@ -52,7 +52,7 @@ def has_time_axis(contract: Contract) -> str | None:
 
 
 def has_sequence(contract: Contract) -> str | None:
-    return "a cell makes one step" if contract.convention == "cell" else None
+    return "a cell makes one step" if contract.one_step else None
 
 
 def has_packed(contract: Contract) -> str | None:

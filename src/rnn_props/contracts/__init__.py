@@ -7,14 +7,23 @@ from rnn_props.contracts.contract import (
     Capabilities,
     Contract,
     ContractError,
-    Rules,
-    Structure,
-    map_structure,
-    parse_structure,
+    adapter_name,
 )
 from rnn_props.contracts.declared import check_declared, with_declared
 from rnn_props.contracts.domains import Domain, Value, booleans, choices, free, integers, probabilities
 from rnn_props.contracts.shapes import MEANINGS, Dimension, ShapeRule, ShapeRuleError
+from rnn_props.contracts.structures import (
+    Complex,
+    Layers,
+    Record,
+    Rules,
+    Structure,
+    map_structure,
+    parse_structure,
+    read_result,
+    structure_text,
+)
+from rnn_props.contracts.written import from_toml, to_python, to_toml
 
 __all__ = [
     "FLOAT_DTYPES",
@@ -22,22 +31,31 @@ __all__ = [
     "ROLE_NAMES",
     "CallRules",
     "Capabilities",
+    "Complex",
     "Contract",
     "ContractError",
     "Dimension",
     "Domain",
+    "Layers",
+    "Record",
     "Rules",
     "ShapeRule",
     "ShapeRuleError",
     "Structure",
     "Value",
+    "adapter_name",
     "booleans",
     "check_declared",
     "choices",
     "free",
+    "from_toml",
     "integers",
     "map_structure",
     "parse_structure",
     "probabilities",
+    "read_result",
+    "structure_text",
+    "to_python",
+    "to_toml",
     "with_declared",
 ]

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from rnn_props.contracts.domains import Domain, Value
 from rnn_props.contracts.shapes import ShapeRule
+from rnn_props.contracts.structures import (
+    Rules,
+    Structure,
+    map_structure,
+    parse_structure,
+    read_result,
+    structure_from_json,
+    structure_to_json,
+)
 from rnn_props.targets import TargetError, load, name_of, parse
-
-#: A pytree of shape rules as written by people: a rule, a tuple or list or dict of them, or None.
-Structure = Any
-#: The same with the rules parsed.
-Rules = Any
 
 FLOAT_DTYPES = ("float64", "float32", "bfloat16", "float16")
 
@@ -24,14 +29,20 @@ CONVENTIONS = ("rnn", "cell", "model", "lengths", "stateful")
 ROLE_NAMES: Mapping[str, tuple[str, ...]] = {
     "input_size": (
         "input_size", "input_dim", "n_in", "d_in", "in_features", "in_channels", "nb_input", "dim", "d_model",
-        "feat_size", "embed_dim", "n_inputs", "num_features", "n_features", "in_dim",
+        "feat_size", "embed_dim", "n_inputs", "num_features", "n_features", "in_dim", "input_channels", "in_feats",
+        "channels",
     ),
     "hidden_size": (
         "hidden_size", "hidden_dim", "hidden_channels", "units", "n_hidden", "hid_dim", "d_hidden", "nb_units",
-        "rnn_size", "cell_size", "state_size", "num_hidden",
+        "rnn_size", "cell_size", "state_size", "num_hidden", "hidden_sizes", "hidden_dims", "layer_sizes",
+        "hidden_layers", "rnn_hidden_size", "hidden_units", "state_features", "state_dim", "d_state", "num_units",
+        "n_units", "num_neurons", "head_size", "head_dim", "hidden_features", "n_state", "dim_hidden",
     ),
-    "num_layers": ("num_layers", "n_layers", "nb_layers", "depth", "layers"),
-    "output_size": ("output_size", "output_dim", "num_classes", "n_out", "out_features", "n_classes", "out_dim"),
+    "num_layers": ("num_layers", "n_layers", "nb_layers", "depth", "layers", "num_rnn_layers"),
+    "output_size": (
+        "output_size", "output_dim", "num_classes", "n_out", "out_features", "n_classes", "out_dim", "out_channels",
+        "num_outputs", "n_outputs", "d_out", "dim_out",
+    ),
     "bias": ("bias",),
     "batch_first": ("batch_first",),
     "dropout": ("dropout", "dropout_rate"),
@@ -52,10 +63,14 @@ class Capabilities:
     batch_first: bool = False
     #: Takes inputs without the batch dimension.
     unbatched: bool = False
+    #: Takes any number of features: nothing in it has that size.
+    any_width: bool = False
     #: Takes a PackedSequence, and gives one.
     packed: bool = False
     #: Takes packed sequences only with their rows sorted by length.
     sorted_only: bool = False
+    #: Lengths are parts of the longest, in (0, 1], and not numbers of steps.
+    relative_lengths: bool = False
     #: Takes rows of length zero.
     zero_lengths: bool = False
     #: Takes a batch of zero.
@@ -86,6 +101,8 @@ class Capabilities:
     per_tensor_quantised: bool = False
     #: The state that is used when none is given is not zero.
     nonzero_default_state: bool = False
+    #: The state is never negative: it is kept in log space, where a negative number has no place.
+    positive_state: bool = False
     #: `torch.compile` is to agree with eager calls.
     compile: bool = True
     #: `torch.export` is to agree with eager calls.
@@ -94,6 +111,8 @@ class Capabilities:
     tied_weights: bool = False
     #: Gradients flow through it: it is trained, not for inference alone.
     differentiable: bool = True
+    #: Its gradient is one that stands in for a derivative that is zero almost everywhere (spiking units).
+    surrogate_gradients: bool = False
     #: States are cut off from the graph on their way in or out, on purpose.
     detached_cache: bool = False
 
@@ -115,9 +134,13 @@ class Contract:
         roles: for each role (`input_size`, `hidden_size`, ...) the constructor argument that plays it.
         convention: `rnn` `(input, state?) -> (output, state)`, `cell` `(input, state?) -> state`, `model`
             `(input) -> output`, `lengths` `(input, lengths, state?) -> output | (output, state)`, or `stateful`
-            `(input) -> output` with a state that is kept until it is reset.
+            `(input) -> output` with a state that is kept until it is reset; or an adapter (`rnn_props.Adapter`), an
+            object at the top level of a module or the text `"module:NAME"`, that says how to build and call.
         arguments: the names of forward's arguments that are passed by keyword, by what they are: `lengths` (each row's
-            length, int64 of shape `(B,)`) and `state`.
+            length, int64 of shape `(B,)`) and `state` (several names, with spaces between, where each member of the
+            state is an argument of its own).
+        keywords: further arguments of forward, each always passed with this value, such as `{"return_state": True}`.
+        result: what the parts of a returned tuple are, such as `"output, *state"`; "" for the convention's own form.
         padding: what the output has beyond a row's length, or None where nothing is agreed.
         reset: the method that makes a stateful module forget; it takes no argument.
         input, output, state: shape rules; the state is any pytree of them, or None.
@@ -136,8 +159,10 @@ class Contract:
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
     fixed: Mapping[str, Value] = field(default_factory=dict)
     roles: Mapping[str, str] = field(default_factory=dict)
-    convention: str = "rnn"
+    convention: Any = "rnn"
     arguments: Mapping[str, str] = field(default_factory=dict)
+    keywords: Mapping[str, Value] = field(default_factory=dict)
+    result: str = ""
     padding: float | None = None
     reset: str = ""
     input: str = "T B I"
@@ -155,8 +180,10 @@ class Contract:
     evidence: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.convention not in CONVENTIONS:
-            raise ValueError(f"convention must be one of {', '.join(CONVENTIONS)} (got {self.convention!r})")
+        if self.adapter is None and self.convention not in CONVENTIONS:
+            raise ValueError(
+                f"convention must be one of {', '.join(CONVENTIONS)}, or an adapter (got {self.convention!r})"
+            )
         if self.convention == "lengths" and "lengths" not in self.arguments:
             raise ValueError("convention 'lengths' needs arguments={'lengths': NAME}: the name of forward's argument")
         if self.convention == "stateful" and not self.reset:
@@ -164,12 +191,25 @@ class Contract:
         unknown = sorted(set(self.arguments) - {"lengths", "state"})
         if unknown:
             raise ValueError(f"arguments has names for 'lengths' and 'state' (got one for {unknown[0]!r})")
+        if self.result:
+            read_result(self.result)
         ShapeRule.parse(self.input)
         if self.output is not None:
             ShapeRule.parse(self.output)
         parse_structure(self.state)
         for constraint in self.constraints:
             _read_constraint(constraint)
+
+    @property
+    def adapter(self) -> Any:
+        """The adapter, or the text that it can be imported by; None where the convention is one of the known ones."""
+        is_known = isinstance(self.convention, str) and ":" not in self.convention
+        return None if is_known else self.convention
+
+    @property
+    def one_step(self) -> bool:
+        """Whether a call is a single step: a cell."""
+        return "T" not in self.input.split()
 
     def role(self, role: str, hyperparameters: Mapping[str, Any], default: Any = None) -> Any:
         """The value of the hyperparameter that plays a role, or the default where there is none."""
@@ -181,13 +221,22 @@ class Contract:
 
         Raises:
             nothing: a letter without a value is simply missing, and a rule that uses it says so.
+
+        Of a hyperparameter that lists sizes, `NAME_0`, `NAME_1`, ... are the single ones.
         """
         sizes = {name: value for name, value in hyperparameters.items() if type(value) is int}
+        for name, value in hyperparameters.items():
+            if isinstance(value, tuple | list):
+                sizes |= {f"{name}_{index}": item for index, item in enumerate(value) if type(item) is int}
         for letter, role in (("I", "input_size"), ("H", "hidden_size"), ("O", "output_size")):
             value = self.role(role, hyperparameters)
+            if isinstance(value, tuple | list) and value:
+                value = value[-1]  # the width of the last layer is what comes out
             if type(value) is int:
                 sizes[letter] = value
-        sizes["L"] = self.role("num_layers", hyperparameters, 1)
+        widths = self.role("hidden_size", hyperparameters)
+        layers = len(widths) if isinstance(widths, tuple | list) else 1
+        sizes["L"] = self.role("num_layers", hyperparameters, layers)
         sizes["D"] = 2 if self.role("bidirectional", hyperparameters, False) else 1
         if "H" in sizes:
             sizes["P"] = self.role("proj_size", hyperparameters, 0) or sizes["H"]
@@ -199,7 +248,7 @@ class Contract:
         """The shape rules of one call under these hyperparameters: axes ordered, the batch left out if unbatched."""
         input_rule = ShapeRule.parse(self.input)
         output_rule = None if self.output is None else ShapeRule.parse(self.output)
-        state = parse_structure(self.state)
+        state = parse_structure(self.state, self.sizes(hyperparameters, 1, 1))
         if self.role("batch_first", hyperparameters, False):
             input_rule = input_rule.swapped("T", "B")
             output_rule = None if output_rule is None else output_rule.swapped("T", "B")
@@ -229,8 +278,10 @@ class Contract:
                 it by.
         """
         return {
-            "convention": self.convention,
+            "convention": self.convention if self.adapter is None else adapter_name(self.adapter),
             "arguments": dict(self.arguments),
+            "keywords": {name: _value_to_json(value) for name, value in self.keywords.items()},
+            "result": self.result,
             "padding": self.padding,
             "reset": self.reset,
             "input": self.input,
@@ -268,6 +319,8 @@ class Contract:
         return Contract(
             convention=data["convention"],
             arguments=data["arguments"],
+            keywords={name: _value_from_json(value) for name, value in data["keywords"].items()},
+            result=data["result"],
             padding=data["padding"],
             reset=data["reset"],
             input=data["input"],
@@ -311,6 +364,18 @@ def _importable(value: Any, name: str) -> str:
         ) from None
 
 
+def adapter_name(adapter: Any) -> str:
+    """The name by which worker processes import an adapter: an object's own, or else that of its class."""
+    if isinstance(adapter, str | type):
+        return _importable(adapter, "adapter")
+    home = sys.modules.get(type(adapter).__module__)
+    own = next((name for name, value in vars(home).items() if value is adapter), None) if home is not None else None
+    if own is None:
+        return _importable(type(adapter), "adapter")
+    location, _, _ = _importable(type(adapter), "adapter").rpartition(":")
+    return f"{location}:{own}"
+
+
 _RELATIONS: Mapping[str, Callable[[int, int], bool]] = {
     "<": lambda one, two: one < two,
     "<=": lambda one, two: one <= two,
@@ -326,50 +391,6 @@ def _read_constraint(text: str) -> tuple[str, str, str]:
             f"cannot read the constraint {text!r}: write 'a < b', 'a <= b', 'a == b' or 'a % b' (b divides a)"
         )
     return match[1], match[2], match[3]
-
-
-def parse_structure(structure: Structure) -> Rules:
-    """A structure of rule texts with the texts parsed."""
-    if structure is None or isinstance(structure, ShapeRule):
-        return structure
-    if isinstance(structure, str):
-        return ShapeRule.parse(structure)
-    if isinstance(structure, tuple | list):
-        return type(structure)(parse_structure(item) for item in structure)
-    if isinstance(structure, Mapping):
-        return {name: parse_structure(item) for name, item in structure.items()}
-    raise TypeError(f"a state is a shape rule, or a tuple, list or dict of them (got {type(structure).__name__})")
-
-
-def map_structure(function: Callable[[ShapeRule], Any], rules: Rules) -> Any:
-    """Apply a function to every rule of a structure."""
-    if rules is None:
-        return None
-    if isinstance(rules, ShapeRule):
-        return function(rules)
-    if isinstance(rules, Mapping):
-        return {name: map_structure(function, item) for name, item in rules.items()}
-    return type(rules)(map_structure(function, item) for item in rules)
-
-
-def structure_to_json(structure: Structure) -> Any:
-    if isinstance(structure, tuple):
-        return {"tuple": [structure_to_json(item) for item in structure]}
-    if isinstance(structure, list):
-        return {"list": [structure_to_json(item) for item in structure]}
-    if isinstance(structure, Mapping):
-        return {"dict": {name: structure_to_json(item) for name, item in structure.items()}}
-    return structure
-
-
-def structure_from_json(data: Any) -> Structure:
-    if not isinstance(data, Mapping):
-        return data
-    if "tuple" in data:
-        return tuple(structure_from_json(item) for item in data["tuple"])
-    if "list" in data:
-        return [structure_from_json(item) for item in data["list"]]
-    return {name: structure_from_json(item) for name, item in data["dict"].items()}
 
 
 def _value_to_json(value: Value) -> Any:

@@ -6,9 +6,10 @@ import difflib
 from dataclasses import fields, replace
 
 from rnn_props.config import Config, TargetConfig
-from rnn_props.contracts.contract import ROLE_NAMES, Capabilities, Contract, parse_structure
+from rnn_props.contracts.contract import ROLE_NAMES, Capabilities, Contract
 from rnn_props.contracts.domains import Domain
 from rnn_props.contracts.shapes import ShapeRuleError
+from rnn_props.contracts.structures import parse_structure
 
 
 def check_declared(config: Config) -> None:

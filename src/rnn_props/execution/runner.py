@@ -45,6 +45,7 @@ class RunOptions:
         extensions: modules to import in every process, before the target.
         declared: what a configuration says of the contract.
         targets: what is asked for of single targets, where that is something else.
+        adapter: what says how to build and call them while that is inferred, as text; "" for none.
     """
 
     checks: Sequence[Check]
@@ -66,6 +67,8 @@ class RunOptions:
     def of(self, target: str) -> RunOptions:
         """What is asked for of one target."""
         return self.targets.get(target, self)
+
+    adapter: str = ""
 
     @property
     def items(self) -> list[Item]:
@@ -133,6 +136,18 @@ class Runner:
             self.pool.close_target(nursery)
             raise
 
+    def contract_of(self, target: str) -> Contract:
+        """The contract of a target, and nothing run.
+
+        Raises:
+            TargetUnusableError: it can't be imported, or has no contract; the message says why.
+        """
+        nursery = self.pool.open_target(target, _DESCRIBE_LIMIT, self.options.extensions)
+        try:
+            return self._describe(nursery, self.options.of(target))
+        finally:
+            self.pool.close_target(nursery)
+
     def stored(self, target: str, key: str, contract: Contract) -> list[Any]:
         """Failures of earlier runs, in a fixed order."""
         if not self.options.replay or self._database is None:
@@ -160,7 +175,7 @@ class Runner:
         if options.contract is not None:
             return options.contract
         worker = Worker(nursery, None)
-        worker.send({"op": "describe", "arguments": dict(options.arguments)})
+        worker.send({"op": "describe", "arguments": dict(options.arguments), "adapter": options.adapter})
         worker.channel.settimeout(_DESCRIBE_LIMIT)
         try:
             answer = worker.reader.next()

@@ -43,7 +43,7 @@ def serve(channel: socket.socket, target: Any) -> None:
         except EOFError:
             return
         if request["op"] == "describe":
-            wire.send(channel, worker.describe(request["arguments"]))
+            wire.send(channel, worker.describe(request["arguments"], request["adapter"]))
         elif request["op"] == "contract":
             worker.use(Contract.from_json(request["contract"]))
         elif request["op"] == "draw":
@@ -64,11 +64,11 @@ class _Worker:
         self._factories: dict[bool, Factory] = {}
         self._devices = {"cpu"}
 
-    def describe(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    def describe(self, arguments: Mapping[str, Any], adapter: str) -> dict[str, Any]:
         """The target's contract, or why there is none."""
         try:
             with kept_clean(0):
-                return {"contract": infer_contract(self._target, arguments).to_json()}
+                return {"contract": infer_contract(self._target, arguments, adapter or None).to_json()}
         except TargetError as error:
             return {"error": str(error)}
         except UnusableResultError as error:

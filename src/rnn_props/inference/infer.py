@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from rnn_props.contracts import Capabilities, Contract, Domain, Value, booleans, free, integers, probabilities
+from rnn_props.contracts import Contract, Domain, Value, free
 from rnn_props.contracts.presets import (
     CELL_ARGUMENTS,
     FULL_SEQUENCE_ARGUMENTS,
@@ -21,8 +21,11 @@ from rnn_props.contracts.presets import (
     cell_contract,
     sequence_contract,
 )
-from rnn_props.inference.probe import SIZES, Probe
-from rnn_props.inference.signature import LENGTHS_NAMES, STATE_NAMES, Signatures, read_signatures, role_of
+from rnn_props.inference.configure import SIZES, configure, that_build
+from rnn_props.inference.general import of_calls
+from rnn_props.inference.names import LENGTHS_NAMES, STATE_NAMES
+from rnn_props.inference.probe import Probe
+from rnn_props.inference.signature import Signatures, read_signatures, role_of
 from rnn_props.subjects import Factory, TargetRaisedError, UnusableResultError
 from rnn_props.targets import TargetError
 
@@ -36,12 +39,13 @@ _CLASS_OF: Mapping[type[nn.Module], str] = {
 }
 
 
-def infer_contract(target: Any, arguments: Mapping[str, Value] | None = None) -> Contract:
+def infer_contract(target: Any, arguments: Mapping[str, Value] | None = None, adapter: Any = None) -> Contract:
     """Work out the contract of a class, factory or instance.
 
     Args:
         target: the loaded object; a contract is taken as it is.
         arguments: constructor arguments that the user gave; they are never varied.
+        adapter: how to build and call it, as an adapter or the text that names one; None for one of the conventions.
 
     Raises:
         TargetError: something that is needed can't be concluded; the message names it and the option that gives it.
@@ -62,7 +66,9 @@ def infer_contract(target: Any, arguments: Mapping[str, Value] | None = None) ->
     signatures = read_signatures(target)
     _check_arguments(signatures, fixed)
     if isinstance(target, nn.Module):
-        return _of_instance(target, signatures)
+        return _of_instance(target, signatures, adapter)
+    if adapter is not None:
+        return Probe(target, _general(target, signatures, fixed, adapter)).settle()
     if not isinstance(target, type):
         signatures = _with_forward_of_what_it_builds(target, signatures, fixed)
     own = next((name for cls, name in _CLASS_OF.items() if target is cls), None)
@@ -72,7 +78,7 @@ def infer_contract(target: Any, arguments: Mapping[str, Value] | None = None) ->
     else:
         contract = _of_torch_signature(target, signatures, fixed)
     if contract is None:
-        contract = _of_model(target, signatures, fixed)
+        contract = _general(target, signatures, fixed)
     elif fixed:
         contract = _with_fixed(contract, fixed)
     return contract if own is not None and not fixed else Probe(target, contract).settle()
@@ -192,81 +198,20 @@ def _signature_evidence(contract: Contract, name: str, full: bool, shown: str) -
     return contract.with_evidence(*sentences)
 
 
-def _of_model(target: Any, signatures: Signatures, fixed: Mapping[str, Value]) -> Contract:
-    """The contract of a module that hides its state: one input, one output."""
-    domains: dict[str, Any] = {}
-    roles: dict[str, str] = {}
-    held = dict(fixed)
-    for item in signatures.constructor:
-        role = role_of(item.name)
-        if item.name in fixed:
-            if role is not None and role not in roles:
-                roles[role] = item.name
-                domains[item.name] = Domain("free", (held.pop(item.name),))
-            continue
-        if role is not None and role not in roles:
-            domain = _domain(role, item.default, item.required)
-            if domain is not None:
-                roles[role] = item.name
-                domains[item.name] = domain
-                continue
-        if item.required and item.name not in ("device", "dtype"):
-            raise TargetError(
-                f"its constructor needs '{item.name}', and the name does not say what it is; "
-                f"give a value with --arg {item.name}=VALUE"
-            )
-    lengths = next((item.name for item in signatures.forward[1:] if item.name in LENGTHS_NAMES), None)
-    required = [item.name for item in signatures.forward[1:] if item.required and item.name != lengths]
-    if required:
-        raise TargetError(
-            f"its forward needs '{required[0]}' beside the input; only modules that are called with the input alone, "
-            "or with input and state as torch.nn's, can be inferred so far"
-        )
-    names = signatures.constructor_names()
-    convention = "lengths" if lengths else "stateful" if signatures.reset else "model"
-    contract = Contract(
-        convention=convention,
-        arguments={"lengths": lengths} if lengths else {},
-        reset="" if lengths else signatures.reset,
-        hyperparameters=domains,
-        fixed=held,
-        roles=roles,
-        input="B T I",
-        output="B O",
-        state=None,
-        capabilities=Capabilities(
-            bidirectional="bidirectional" in roles,
-            batch_first="batch_first" in roles,
-            factory={"dtype", "device"} <= names,
-        ),
-    )
-    given = ", ".join(f"{argument} is {role}" for role, argument in roles.items()) or "none that is known"
-    contract = contract.with_evidence(f"constructor arguments by name: {given}")
-    if lengths:
-        contract = contract.with_evidence(f"its forward takes each row's length as '{lengths}'")
-    states = [item.name for item in signatures.forward[1:] if item.name in STATE_NAMES]
-    if states:
-        contract = contract.with_evidence(f"its forward takes a state '{states[0]}', which is left out and not checked")
-    return contract
+def _general(target: Any, signatures: Signatures, fixed: Mapping[str, Value], adapter: Any = None) -> Contract:
+    """The contract of a module that is nothing like torch.nn's."""
+    contract = configure(signatures, fixed)
+    if adapter is not None:
+        contract = replace(contract, convention=adapter)
+    contract = that_build(target, contract)
+    if {"dtype", "device"} <= signatures.constructor_names():
+        contract = replace(contract, capabilities=replace(contract.capabilities, factory=True))
+    return of_calls(target, signatures, contract)
 
 
-def _domain(role: str, default: Any, required: bool) -> Any:
-    if role in ("input_size", "hidden_size", "output_size"):
-        return integers(1, 7)
-    if role == "num_layers":
-        return integers(1, 3)
-    if role in ("bias", "bidirectional", "batch_first"):
-        return booleans(simplest=bool(default)) if isinstance(default, bool) or required else None
-    if role == "dropout":
-        return probabilities(0.0, 0.5)
-    if role == "proj_size":
-        return None if not required else integers(1, 3)
-    return None if not required else free("tanh", "relu") if role == "nonlinearity" else None
-
-
-def _of_instance(module: nn.Module, signatures: Signatures) -> Contract:
+def _of_instance(module: nn.Module, signatures: Signatures, adapter: Any = None) -> Contract:
     """The contract of one module as it is: sizes are read off its attributes, nothing is varied."""
-    known = next((name for cls, name in _CLASS_OF.items() if isinstance(module, cls)), None)
+    known = None if adapter else next((name for cls, name in _CLASS_OF.items() if isinstance(module, cls)), None)
     names = {name for name in SEQUENCE_ARGUMENTS if isinstance(getattr(module, name, None), int | float | str)}
     if known is not None:
         make = cell_contract if known.endswith("Cell") else sequence_contract
@@ -274,16 +219,16 @@ def _of_instance(module: nn.Module, signatures: Signatures) -> Contract:
         contract = replace(contract, capabilities=replace(contract.capabilities, factory=False, batch_first=False))
     else:
         roles = {role: name for name in _attributes(module) if (role := role_of(name)) is not None}
-        contract = Contract(
-            convention="model", roles=roles, hyperparameters={name: free(0) for name in roles.values()},
-            input="B T I", output="B O",
-        )  # fmt: skip
+        hyperparameters = {name: free(0) for name in roles.values()}
+        contract = Contract(convention=adapter or "rnn", roles=roles, hyperparameters=hyperparameters)
     contract = replace(
         contract,
         hyperparameters={name: free(getattr(module, name)) for name in contract.hyperparameters},
         constraints=(),
-    )
-    return Probe(module, contract.with_evidence("it is a module: its sizes are read off it, not varied")).settle()
+    ).with_evidence("it is a module: its sizes are read off it, not varied")
+    if known is None:
+        contract = of_calls(module, signatures, contract)
+    return Probe(module, contract).settle()
 
 
 def _attributes(module: nn.Module) -> list[str]:

@@ -6,16 +6,20 @@ influence, not from shapes: what is changed in one row of the batch shows in tha
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from rnn_props.contracts import Contract, Domain, map_structure
+from rnn_props.contracts import Contract, Domain, ShapeRule, ShapeRuleError, map_structure
+from rnn_props.inference.calls import unusable
+from rnn_props.inference.configure import FIRST, SECOND, SIZES, simplest
+from rnn_props.inference.layout import ProbeError
+from rnn_props.inference.nature import quantised, with_nature
 from rnn_props.subjects import (
     Factory,
     Result,
@@ -23,17 +27,14 @@ from rnn_props.subjects import (
     TargetRaisedError,
     UnusableResultError,
     expected_shapes,
+    leaves,
     map_tree,
 )
-from rnn_props.targets import TargetError
 
-#: Sizes of the probing calls, all different.
-SIZES: Mapping[str, int] = {"input_size": 3, "hidden_size": 5, "output_size": 7}
-_FIRST, _SECOND = 11, 13
-
-
-class ProbeError(TargetError):
-    """The simplest configuration can't be built or called."""
+#: What a module says where it refuses a value by design, and does not just fail on it.
+_REFUSES = re.compile(
+    r"not (yet )?(implemented|supported)|unsupported|does not support|requires bias|only supports", re.I
+)
 
 
 class Probe:
@@ -51,9 +52,7 @@ class Probe:
             ProbeError: the simplest configuration can't be built or called.
         """
         contract = self._contract
-        if contract.convention in ("model", "lengths", "stateful"):
-            contract = self._hold(self._settle_layout(contract))
-        if contract.convention == "stateful":
+        if contract.reset:
             contract = self._hold(self._settle_memory(contract))
         hyperparameters = self.simplest()
         subject = self._usable(hyperparameters)
@@ -68,7 +67,7 @@ class Probe:
             marks = {"weight_ih", "weight_hh"} if contract.convention == "cell" else {"weight_ih_l0", "weight_hh_l0"}
             capabilities = replace(capabilities, torch_weights=marks <= names)
         if not capabilities.torch_contract:
-            unbatched = contract.convention in ("rnn", "cell") and self._gives(subject, batched=False)
+            unbatched = contract.state is not None and self._gives(subject, batched=False)
             capabilities = replace(
                 capabilities,
                 unbatched=unbatched,
@@ -76,6 +75,9 @@ class Probe:
                 dtypes=("float64", "float32", *(dtype for dtype in ("bfloat16", "float16") if self._runs_in(dtype))),
             )
         self._contract = contract = replace(contract, capabilities=capabilities)
+        if contract.torch_module is None:
+            zeros = None if contract.state is None else self._zeros(hyperparameters)
+            contract = self._hold(with_nature(contract, subject, self._inputs(), zeros))
         if contract.convention == "rnn":
             contract = self._settle_packed(contract, subject)
         if "lengths" in contract.arguments:
@@ -84,7 +86,7 @@ class Probe:
             contract = replace(contract, logic_dtype="float32").with_evidence(
                 "the simplest call does not run in float64: logic is checked in float32"
             )
-        return contract
+        return quantised(contract, subject)
 
     def _hold(self, contract: Contract) -> Contract:
         """Go on under what is settled so far."""
@@ -116,7 +118,7 @@ class Probe:
         """Whether the simplest call gives output and state of the contract's shapes."""
         hyperparameters = self.simplest()
         rules = self._contract.rules(hyperparameters)
-        sizes = self._contract.sizes(hyperparameters, _FIRST, _SECOND)
+        sizes = self._contract.sizes(hyperparameters, FIRST, SECOND)
         for state in (None, self._zeros(hyperparameters)):
             try:
                 subject = self._factory.subject(hyperparameters, 0, dtype="float32")
@@ -130,15 +132,7 @@ class Probe:
 
     def simplest(self) -> dict[str, Any]:
         """The simplest hyperparameters, with the sizes of the probe."""
-        drawn: dict[str, Any] = {}
-        for name, domain in self._contract.hyperparameters.items():
-            role = next((role for role, argument in self._contract.roles.items() if argument == name), "")
-            if not isinstance(domain, Domain):
-                raise TargetError(f"the contract draws '{name}' from a strategy, which can't be probed")
-            drawn[name] = SIZES[role] if role in SIZES and len(domain.values) > 1 else domain.values[0]
-            if role == "batch_first" and len(domain.values) > 1:
-                drawn[name] = False
-        return drawn
+        return simplest(self._contract)
 
     def _usable(self, hyperparameters: Mapping[str, Any]) -> Subject:
         try:
@@ -147,7 +141,7 @@ class Probe:
         except (TargetRaisedError, UnusableResultError) as error:
             if self._contract.state is not None and isinstance(error, TargetRaisedError):
                 return self._with_state(hyperparameters, error)
-            raise ProbeError(_unusable(error)) from error
+            raise ProbeError(unusable(error)) from error
         return subject
 
     def _with_state(self, hyperparameters: Mapping[str, Any], error: TargetRaisedError) -> Subject:
@@ -156,18 +150,20 @@ class Probe:
             subject = self._factory.subject(hyperparameters, 0, dtype="float32")
             subject.call(self._inputs(), self._zeros(hyperparameters))
         except (TargetRaisedError, UnusableResultError):
-            raise ProbeError(_unusable(error)) from error
+            raise ProbeError(unusable(error)) from error
         return subject
 
     def _zeros(self, hyperparameters: Mapping[str, Any]) -> Any:
-        sizes = self._contract.sizes(hyperparameters, _FIRST, _SECOND)
+        sizes = self._contract.sizes(hyperparameters, FIRST, SECOND)
         rules = self._contract.rules(hyperparameters).state
         return map_structure(lambda rule: torch.zeros(rule.shape(sizes)), rules)
 
-    def _inputs(self, *, batch: int = _SECOND, batched: bool = True) -> Tensor:
-        hyperparameters = self.simplest()
+    def _inputs(
+        self, *, batch: int = SECOND, batched: bool = True, hyperparameters: Mapping[str, Any] | None = None
+    ) -> Tensor:
+        hyperparameters = hyperparameters or self.simplest()
         rule = self._contract.rules(hyperparameters, batched=batched).input
-        shape = rule.shape({"I": SIZES["input_size"], **self._contract.sizes(hyperparameters, _FIRST, batch)})
+        shape = rule.shape({"I": SIZES["input_size"], **self._contract.sizes(hyperparameters, FIRST, batch)})
         return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
     def _call(self, subject: Subject, inputs: Tensor) -> Result:
@@ -187,9 +183,33 @@ class Probe:
             result = self._call(subject, self._inputs(batched=batched))
         except (TargetRaisedError, UnusableResultError):
             return False
+        if self._contract.torch_module is None:
+            return not batched and self._as_a_batch_of_one(subject, result)
         if rules.output is None:
             return isinstance(result.state, Tensor | tuple)
         return isinstance(result.output, Tensor) and result.output.dim() == len(rules.output)
+
+    def _as_a_batch_of_one(self, subject: Subject, alone: Result) -> bool:
+        """Whether results of an input without batch dimension are those of a batch of one, without that dimension."""
+        rules = self._contract.rules(self.simplest())
+        axis = rules.input.axis("B")
+        assert axis is not None
+        try:
+            batch = self._call(subject, self._inputs(batched=False).unsqueeze(axis))
+        except (TargetRaisedError, UnusableResultError):
+            return False
+        pairs = [(alone.output, batch.output, rules.output)] if rules.output is not None else []
+        if isinstance(rules.state, ShapeRule):
+            pairs.append((alone.state, batch.state, rules.state))
+        elif rules.state is not None:
+            return False  # a structure of several leaves: nothing is promised for it without the batch
+        return all(
+            isinstance(one, Tensor)
+            and (place := rule.axis("B")) is not None
+            and one.shape == two.squeeze(place).shape
+            and torch.allclose(one, two.squeeze(place), atol=1e-6)
+            for one, two, rule in pairs
+        )
 
     def _runs_in(self, dtype: str) -> bool:
         hyperparameters = self.simplest()
@@ -199,10 +219,12 @@ class Probe:
             if not self._contract.capabilities.optional_state:
                 wanted = getattr(torch, dtype)
                 state = map_tree(lambda leaf: leaf.to(wanted), self._zeros(hyperparameters))
-            subject.call(self._inputs().to(getattr(torch, dtype)), state)
+            result = subject.call(self._inputs().to(getattr(torch, dtype)), state)
         except (TargetRaisedError, UnusableResultError):
             return False
-        return True
+        # Low precision is promised where it comes out; that float64 does is for a check to hold.
+        low = dtype in ("bfloat16", "float16")
+        return not low or all(leaf.dtype == getattr(torch, dtype) for _, leaf in leaves([result.output, result.state]))
 
     def _without_what_is_not_implemented(self, contract: Contract, simplest: Mapping[str, Any]) -> Contract:
         """The contract without the values for which the constructor itself says that they are not implemented."""
@@ -212,28 +234,48 @@ class Probe:
                 continue
             left_out: dict[Any, str] = {}
             for value in domain.values:
-                try:
-                    self._factory.module({**simplest, name: value}, 0)
-                except TargetRaisedError as raised:
-                    if isinstance(raised.error, NotImplementedError):
-                        left_out[value] = str(raised.error)
-                except UnusableResultError:
-                    continue
+                if (reason := self._not_implemented({**simplest, name: value})) is not None:
+                    left_out[value] = reason
             kept = tuple(value for value in domain.values if value not in left_out)
             if left_out and kept:
                 domains[name] = Domain(domain.kind, kept)
                 values = ", ".join(repr(value) for value in left_out)
                 reason = next(iter(left_out.values())) or "NotImplementedError"
-                contract = contract.with_evidence(f"{name}={values} is left out: the constructor says '{reason}'")
+                contract = contract.with_evidence(f"{name}={values} is left out: it says '{reason}'")
         return replace(contract, hyperparameters=domains)
 
+    def _not_implemented(self, hyperparameters: Mapping[str, Any]) -> str | None:
+        """What the module itself says where it does not support these arguments."""
+        state = None if self._contract.capabilities.optional_state else self._zeros(hyperparameters)
+        try:
+            subject = self._factory.subject(hyperparameters, 0, dtype="float32")
+            subject.call(self._inputs(hyperparameters=hyperparameters), state)
+        except TargetRaisedError as raised:
+            text = str(raised.error).partition("\n")[0]
+            if isinstance(raised.error, NotImplementedError) or _REFUSES.search(text):
+                return text
+        except (UnusableResultError, ShapeRuleError):
+            return None
+        return None
+
     # -- what goes in beside a dense batch -----------------------------------------------------------------------
+
+    def _settle_reset(self, contract: Contract, subject: Subject, first: Result) -> Contract:
+        """A reset method beside a state that is passed: called before each call, if it does nothing else."""
+        state = None if contract.capabilities.optional_state else self._zeros(self.simplest())
+        again = subject.call(self._inputs(), state)
+        pairs = zip(leaves([first.output, first.state]), leaves([again.output, again.state]), strict=True)
+        if all(torch.equal(one, two) for (_, one), (_, two) in pairs):
+            return contract.with_evidence(f"{contract.reset}() is called before each call")
+        return replace(contract, reset="").with_evidence(
+            f"{contract.reset}() is not called: results after it are others, so it does more than forget"
+        )
 
     def _settle_packed(self, contract: Contract, subject: Subject) -> Contract:
         """Whether packed sequences are taken, and whether only sorted ones are."""
         batch_first = contract.rules(self.simplest()).input.axis("B") == 0
         state = None if contract.capabilities.optional_state else self._zeros(self.simplest())
-        lengths = [_FIRST - row % 4 for row in range(_SECOND)]
+        lengths = [FIRST - row % 4 for row in range(SECOND)]
         taken: dict[bool, str] = {}
         for in_order in (True, False):
             packed = pack_padded_sequence(
@@ -258,7 +300,7 @@ class Probe:
         """Whether rows of length zero are taken, and whether the output is zero beyond a row's length."""
         rules = contract.rules(self.simplest())
         state = None if contract.capabilities.optional_state else self._zeros(self.simplest())
-        lengths = [_FIRST - row % 4 for row in range(_SECOND)]
+        lengths = [FIRST - row % 4 for row in range(SECOND)]
         try:
             subject.call(self._inputs(), state, lengths=[0, *lengths[1:]])
             zero_lengths = True
@@ -280,9 +322,13 @@ class Probe:
         """Whether a module with a reset method keeps anything between calls."""
         subject = self._usable(self.simplest())
         inputs = self._inputs()
-        first = subject.call(inputs).output.clone()
-        going_on = subject.call(inputs, going_on=True).output
-        if torch.equal(first, going_on):
+        state = None if contract.capabilities.optional_state else self._zeros(self.simplest())
+        first, again = subject.call(inputs, state).kept(), subject.call(inputs, state, going_on=True)
+        pairs = zip(leaves([first.output, first.state]), leaves([again.output, again.state]), strict=True)
+        same = all(torch.equal(one, two) for (_, one), (_, two) in pairs)
+        if contract.convention != "stateful":
+            return self._settle_reset(contract, subject, first)
+        if same:
             return replace(contract, convention="model", reset="").with_evidence(
                 f"{contract.reset}() changes nothing: two calls in turn give the same"
             )
@@ -290,103 +336,6 @@ class Probe:
         return replace(contract, capabilities=capabilities).with_evidence(
             f"it keeps its state between calls until {contract.reset}() is called, which is done before each sequence"
         )
-
-    # -- the layout of a module that hides its state ------------------------------------------------------------
-
-    def _settle_layout(self, contract: Contract) -> Contract:
-        hyperparameters = self.simplest()
-        sizes = contract.sizes(hyperparameters, 0, 0)
-        subject, inputs, output = self._first_call(contract, hyperparameters, sizes)
-        features = inputs.shape[-1]
-        if not isinstance(output, Tensor):
-            raise ProbeError(
-                f"a call with an input of shape ({_FIRST}, {_SECOND}, {features}) gave a {type(output).__name__}; "
-                "expected a tensor, or a tuple that begins with one"
-            )
-
-        def call(changed: Tensor) -> Any:
-            # What a stateful module keeps although it was reset must not be taken for influence.
-            stateful = contract.convention == "stateful"
-            fresh = self._factory.subject(hyperparameters, 0, dtype="float32") if stateful else subject
-            return fresh.call(changed).output
-
-        axes = [_axis_of(output, size) for size in (_FIRST, _SECOND)]
-        influence = [
-            None if axis is None else _influence(call, inputs, which, axis, output) for which, axis in enumerate(axes)
-        ]
-        batch_axis, evidence = _which_is_batch(influence, subject.module, tuple(output.shape))
-        time = influence[1 - batch_axis]
-        causal = time is None or bool(torch.equal(time, time.tril()))
-        letters = {axes[batch_axis]: "B", axes[1 - batch_axis]: "T"}
-        dimensions = []
-        for place, size in enumerate(output.shape):
-            dimensions.append(letters.get(place) or self._feature_rule(contract, size, sizes, hyperparameters))
-        layout = "B T I" if batch_axis == 0 else "T B I"
-        if "I" not in sizes:
-            layout = layout.replace("I", str(features))
-        if contract.roles.get("batch_first") and batch_axis == 0:
-            evidence += "; batch_first=False gave this layout too, so batch_first changes nothing"
-            contract = replace(
-                contract, roles={role: name for role, name in contract.roles.items() if role != "batch_first"}
-            )
-        rule = " ".join(dimensions)
-        time_text = (
-            "the output has no time axis" if time is None else "outputs depend on inputs up to their step"
-            if causal else "outputs depend on later inputs too"
-        )  # fmt: skip
-        return replace(
-            contract, input=layout, output=rule, capabilities=replace(contract.capabilities, causal=causal)
-        ).with_evidence(
-            f"an input of shape {tuple(inputs.shape)} gave an output of shape {tuple(output.shape)}",
-            evidence,
-            time_text,
-        )
-
-    def _first_call(
-        self, contract: Contract, hyperparameters: Mapping[str, Any], sizes: Mapping[str, int]
-    ) -> tuple[Subject, Tensor, Any]:
-        """A call that works. Where no argument is known for the input's features, the user's own values are tried."""
-        given = [value for value in contract.fixed.values() if type(value) is int and value > 0]
-        candidates = [sizes["I"]] if "I" in sizes else [SIZES["input_size"], *given]
-        # Lengths must fit the layout, which is not known yet: the one that they fit is tried out.
-        layouts = ("B T I", "T B I") if contract.convention == "lengths" else (contract.input,)
-        first_error: TargetRaisedError | UnusableResultError | None = None
-        for features, layout in itertools.product(candidates, layouts):
-            try:
-                factory = Factory(self._target, replace(contract, input=layout))
-                subject = factory.subject(hyperparameters, 0, dtype="float32")
-                inputs = torch.randn(_FIRST, _SECOND, features, generator=torch.Generator().manual_seed(0))
-                return subject, inputs, subject.call(inputs).output
-            except (TargetRaisedError, UnusableResultError) as error:
-                first_error = first_error or error
-        assert first_error is not None
-        raise ProbeError(_unusable(first_error)) from first_error
-
-    def _feature_rule(
-        self, contract: Contract, size: int, sizes: Mapping[str, int], hyperparameters: Mapping[str, Any]
-    ) -> str:
-        """The rule of a dimension that is neither batch nor time: a letter where one has this size."""
-        if size == sizes.get("O"):
-            return "O"
-        if size == sizes.get("H"):
-            return self._directed("H", contract, hyperparameters, sizes["H"])
-        if size == sizes.get("I"):
-            return "I"
-        if "H" in sizes and size == 2 * sizes["H"]:
-            return "2*H"
-        return str(size)
-
-    def _directed(self, letter: str, contract: Contract, hyperparameters: Mapping[str, Any], size: int) -> str:
-        """Whether two directions double the width: the one rule for which a second configuration is built."""
-        name = contract.roles.get("bidirectional")
-        if name is None:
-            return letter
-        try:
-            subject = self._factory.subject({**hyperparameters, name: True}, 0, dtype="float32")
-            output = subject.call(torch.zeros(_FIRST, _SECOND, hyperparameters[contract.roles["input_size"]])).output
-        except (TargetRaisedError, UnusableResultError, KeyError):
-            return letter
-        return f"D*{letter}" if isinstance(output, Tensor) and 2 * size in output.shape else letter
 
 
 def _shapes(tree: Any) -> Any:
@@ -408,51 +357,3 @@ def _kind_of(value: Any, inputs: Tensor) -> str:
     if isinstance(value[0], Tensor) and isinstance(value[1], tuple | list) and len(value[1]) == 2:
         return "output and pair"
     return ""
-
-
-def _axis_of(output: Tensor, size: int) -> int | None:
-    return next((axis for axis, length in enumerate(output.shape) if length == size), None)
-
-
-def _influence(call: Callable[[Tensor], Any], inputs: Tensor, which: int, axis: int, base: Tensor) -> Tensor:
-    """Which indices of an output axis move when one index of an input axis is changed: entry (output, input)."""
-    size = inputs.shape[which]
-    moved = torch.zeros(size, size, dtype=torch.bool)
-    for index in range(size):
-        changed = inputs.clone()
-        changed.select(which, index).add_(1.0)
-        output = call(changed)
-        gap = (output - base).abs().movedim(axis, 0).reshape(size, -1)
-        moved[:, index] = gap.amax(1) > 1e-6 * float(base.abs().max())
-    return moved
-
-
-def _which_is_batch(influence: list[Tensor | None], module: nn.Module, shape: tuple[int, ...]) -> tuple[int, str]:
-    """Which of the first two input axes is the batch, and how that is known."""
-    diagonal = [matrix is not None and bool(torch.equal(matrix, matrix & torch.eye(len(matrix), dtype=torch.bool)))
-                for matrix in influence]  # fmt: skip
-    names = ("first", "second")
-    if diagonal[0] != diagonal[1]:
-        batch = 0 if diagonal[0] else 1
-        return batch, f"a change in one row of the {names[batch]} axis shows in that row of the output alone: the batch"
-    inside = {part.batch_first for part in module.modules() if isinstance(part, nn.RNNBase)}
-    if len(inside) == 1:
-        first = inside.pop()
-        return (0 if first else 1), f"a layer inside has batch_first={first}"
-    if diagonal[0] and diagonal[1]:
-        return 0, "no step has an effect on another; the first axis is taken for the batch"
-    present = [matrix is not None for matrix in influence]
-    if present[0] != present[1]:
-        batch = 0 if present[0] else 1
-        return batch, f"the {names[batch]} axis is the one that the output keeps: the batch"
-    raise ProbeError(
-        f"which axis of the input is the batch cannot be told: a change in any row shows in others (output {shape}); "
-        "give a Contract with input='B T I' or input='T B I'"
-    )
-
-
-def _unusable(error: TargetRaisedError | UnusableResultError) -> str:
-    text = f"its simplest configuration does not work: {error}"
-    if isinstance(error, TargetRaisedError) and error.where:
-        text += f"\n  at {error.where}"
-    return text

@@ -10,46 +10,7 @@ from typing import Any
 from torch import nn
 
 from rnn_props.contracts import ROLE_NAMES
-
-#: Names that people give to the state parameter of forward.
-STATE_NAMES = frozenset(
-    [
-        "hx",
-        "h0",
-        "h_0",
-        "c0",
-        "c_0",
-        "hidden",
-        "hiddens",
-        "hidden_state",
-        "hidden_states",
-        "state",
-        "states",
-        "init_state",
-        "init_states",
-        "initial_state",
-        "initial_states",
-        "state_init",
-        "prev_hidden",
-        "prev_state",
-        "prev_states",
-        "rnn_states",
-        "recurrent_state",
-        "h_prev",
-        "hc",
-        "h",
-    ]
-)
-
-#: Names that people give to the parameter with each row's length.
-LENGTHS_NAMES = frozenset(
-    ["lengths", "length", "seq_lengths", "seq_lens", "lens", "input_lengths", "x_lengths", "x_length", "src_len",
-     "batch_lengths", "sequence_lengths"]
-)  # fmt: skip
-#: Names that people give to the method that makes a module forget.
-RESET_NAMES = (
-    "reset_state", "reset_states", "reset_hidden", "reset_hidden_state", "reset_memory", "reset_mem", "reset",
-)  # fmt: skip
+from rnn_props.inference.names import INITIAL_NAMES, RESET_NAMES
 
 #: The constructors of torch.nn's recurrent modules, which only have *args in their signature.
 _TORCH_ARGUMENTS: Mapping[type[nn.Module], tuple[str, ...]] = {
@@ -86,12 +47,14 @@ class Signatures:
         forward: forward's arguments, without self; empty where they can't be read.
         open_ended: whether the constructor takes further keywords.
         reset: the method without arguments that makes the module forget, or "".
+        initial: the method that makes a state for a number of rows, or "".
     """
 
     constructor: tuple[Parameter, ...]
     forward: tuple[Parameter, ...]
     open_ended: bool
     reset: str = ""
+    initial: str = ""
 
     def constructor_names(self) -> set[str]:
         return {parameter.name for parameter in self.constructor}
@@ -100,23 +63,36 @@ class Signatures:
 def read_signatures(target: Any) -> Signatures:
     """Read a class, a factory or an instance; torch.nn's own constructors are known."""
     if isinstance(target, nn.Module):
-        return Signatures((), _parameters(type(target).forward), False, _reset(type(target)))
+        return Signatures((), _parameters(type(target).forward), False, _reset(type(target)), _initial(type(target)))
     if isinstance(target, type) and issubclass(target, nn.Module):
         for known, names in _TORCH_ARGUMENTS.items():
             if issubclass(target, known) and target.__init__ is known.__init__:
                 constructor = tuple(Parameter(name, name in ("input_size", "hidden_size"), None, "") for name in names)
                 return Signatures(constructor, _parameters(target.forward), False)
         constructor, open_ended = _constructor(target.__init__)
-        return Signatures(constructor, _parameters(target.forward), open_ended, _reset(target))
+        if open_ended and _passes_on(target):
+            constructor = _inherited(target)
+        return Signatures(constructor, _parameters(target.forward), open_ended, _reset(target), _initial(target))
     constructor, open_ended = _constructor(target, bound=True)
     return Signatures(constructor, (), open_ended)
 
 
 def _reset(cls: type[nn.Module]) -> str:
-    """The method of a class that makes it forget: one of the usual names, to be called without arguments."""
+    """The method of a class that makes it forget: one of the usual names, to be called without arguments. One that
+    belongs to the class, and not to the module, is taken last: it may know of some modules alone."""
+    found = []
     for name in RESET_NAMES:
         method = getattr(cls, name, None)
         if callable(method) and not any(item.required for item in _parameters(method)):
+            found.append(name)
+    return min(found, key=lambda name: isinstance(inspect.getattr_static(cls, name), classmethod), default="")
+
+
+def _initial(cls: type[nn.Module]) -> str:
+    """The method of a class that makes a state: one of the usual names, with the batch size as its only argument."""
+    for name in INITIAL_NAMES:
+        method = getattr(cls, name, None)
+        if callable(method) and sum(item.required for item in _parameters(method)) == 1:
             return name
     return ""
 
@@ -136,6 +112,33 @@ def _constructor(function: Any, *, bound: bool = False) -> tuple[tuple[Parameter
         items = items[1:]
     open_ended = any(item.kind is inspect.Parameter.VAR_KEYWORD for item in items)
     return tuple(_read(item) for item in items if _is_named(item)), open_ended
+
+
+def _passes_on(cls: type[nn.Module]) -> bool:
+    """Whether a constructor takes *args, too: what it does not name is the next constructor's."""
+    try:
+        items = inspect.signature(cls.__init__).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    return sum(item.kind is inspect.Parameter.VAR_POSITIONAL for item in items) == 1
+
+
+def _inherited(cls: type[nn.Module]) -> tuple[Parameter, ...]:
+    """What a constructor with *args and **kwargs passes on: the arguments of the next constructor above it."""
+    found: dict[str, Parameter] = {}
+    for base in cls.__mro__:
+        if "__init__" not in vars(base) or base is nn.Module:
+            continue
+        for known, names in _TORCH_ARGUMENTS.items():
+            if base is known:
+                own = tuple(Parameter(name, name in ("input_size", "hidden_size"), None, "") for name in names)
+                return (*found.values(), *(item for item in own if item.name not in found))
+        constructor, open_ended = _constructor(vars(base)["__init__"])
+        # A base of several modules is told which of them it is.
+        found |= {item.name: item for item in constructor if item.name not in found and item.name != "mode"}
+        if not open_ended:
+            break
+    return tuple(found.values())
 
 
 def _parameters(function: Any) -> tuple[Parameter, ...]:

@@ -1,5 +1,7 @@
 """The module under test: built, called, its results unpacked, torch's global state kept clean."""
 
+from rnn_props.subjects.adapters import Adapter, as_adapter, load_adapter
+from rnn_props.subjects.calling import UnusableResultError, canonical, fields_of, main_output, native, split
 from rnn_props.subjects.frames import died_in_torch, own_frame_of_death
 from rnn_props.subjects.hidden import hidden_tensors, registered_tensors
 from rnn_props.subjects.hygiene import GlobalState, filled_memory, kept_clean
@@ -10,7 +12,6 @@ from rnn_props.subjects.subject import (
     Stopwatch,
     Subject,
     TargetRaisedError,
-    UnusableResultError,
     as_builder,
     expected_shapes,
 )
@@ -18,6 +19,7 @@ from rnn_props.subjects.trees import Tree, clone, cut, join, leaves, map_tree, m
 
 __all__ = [
     "DTYPES",
+    "Adapter",
     "Factory",
     "GlobalState",
     "Result",
@@ -26,20 +28,27 @@ __all__ = [
     "TargetRaisedError",
     "Tree",
     "UnusableResultError",
+    "as_adapter",
     "as_builder",
+    "canonical",
     "clone",
     "cut",
     "died_in_torch",
     "expected_shapes",
+    "fields_of",
     "filled_memory",
     "hidden_tensors",
     "join",
     "kept_clean",
     "leaves",
+    "load_adapter",
+    "main_output",
     "map_tree",
     "map_with_rules",
+    "native",
     "own_frame_of_death",
     "registered_tensors",
     "select",
+    "split",
     "state_leaves",
 ]

@@ -20,6 +20,8 @@ from torch.nn.utils.rnn import PackedSequence
 from rnn_props.contracts import CallRules, Contract, ShapeRule
 from rnn_props.devices import move
 from rnn_props.devices import seed as seed_device
+from rnn_props.subjects.adapters import Adapter, as_adapter, load_adapter
+from rnn_props.subjects.calling import UnusableResultError, call_arguments, canonical, kind_of_value, split
 from rnn_props.subjects.frames import own_frame
 from rnn_props.subjects.hygiene import GlobalState, kept_clean
 from rnn_props.subjects.trees import Tree, clone, map_tree
@@ -38,10 +40,6 @@ class TargetRaisedError(Exception):
         self.error = error
         self.doing = doing
         self.where = own_frame(error)
-
-
-class UnusableResultError(Exception):
-    """The target returned something that its convention does not know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +73,9 @@ class Factory:
     """Builds modules of one target."""
 
     def __init__(self, build: Any, contract: Contract, stopwatch: Stopwatch | None = None) -> None:
-        self.build = as_builder(build)
         self.contract = contract
+        self.adapter = adapter_of(contract)
+        self.build = as_builder(build) if self.adapter is None else _adapted(self.adapter, build)
         self.stopwatch = stopwatch or Stopwatch()
 
     def module(self, hyperparameters: Mapping[str, Any], seed: int) -> nn.Module:
@@ -91,7 +90,8 @@ class Factory:
             module = self.build(**keywords)
         if not isinstance(module, nn.Module):
             raise UnusableResultError(
-                f"calling the target with {_arguments(keywords)} gave {_kind(module)}, which is no torch.nn.Module"
+                f"calling the target with {_arguments(keywords)} gave {kind_of_value(module)}, which is no "
+                "torch.nn.Module"
             )
         return module
 
@@ -109,7 +109,7 @@ class Factory:
         """One subject in eval mode, of the given dtype and on the given device; `scale` multiplies every parameter."""
         module = self.module(hyperparameters, seed)
         with kept_clean(), self.stopwatch.running(), _target(f"moving it to {dtype}"):
-            module = module.to(DTYPES[dtype]).eval()
+            module = _in_dtype(module, DTYPES[dtype]).eval()
         if scale != 1.0:
             with torch.no_grad():
                 for parameter in module.parameters():
@@ -140,6 +140,7 @@ class Subject:
         self.stopwatch = stopwatch
         self.dtype = dtype
         self.device = device
+        self.adapter = adapter_of(contract)
         self._lengths_on: str | None = None
         self.global_changes: list[str] = []
 
@@ -241,7 +242,7 @@ class Subject:
                 with self.stopwatch.running(), _target(f"calling it in {self.dtype}{self._place}"):
                     if self.contract.reset and not going_on:
                         getattr(self.module, self.contract.reset)()
-                    value = self.module(*arguments, **keywords)
+                    value = self._forward(*arguments, **keywords)
             finally:
                 self.global_changes = before.changes(GlobalState.now())
                 before.restore()
@@ -255,23 +256,23 @@ class Subject:
 
     def call_arguments(self, inputs: Any, state: Tree, lengths: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """What forward is called with, by the convention."""
-        names = self.contract.arguments
-        keywords: dict[str, Any] = {}
         if lengths is None and self.contract.convention == "lengths":
             rule = self.rules().input
             time, batch = rule.axis("T"), rule.axis("B")
             assert time is not None
             assert batch is not None
             lengths = [inputs.shape[time]] * inputs.shape[batch]
-        if lengths is not None:
-            if not isinstance(lengths, Tensor):
-                lengths = torch.tensor(list(lengths), dtype=torch.int64)
-            keywords[names["lengths"]] = lengths
-        if state is None:
-            return (inputs,), keywords
-        if "state" in names:
-            return (inputs,), {**keywords, names["state"]: state}
-        return (inputs, state), keywords
+        if lengths is not None and not isinstance(lengths, Tensor):
+            lengths = torch.tensor(list(lengths), dtype=torch.int64)
+        return call_arguments(self.contract, inputs, state, lengths)
+
+    def _forward(self, *arguments: Any, **keywords: Any) -> Any:
+        if self.adapter is None:
+            return self.module(*arguments, **keywords)
+        inputs, state = (*arguments, None)[:2]
+        if state is None and not self.contract.capabilities.optional_state:
+            state = self.adapter.initial_state(self.module, inputs.shape[self.rules().input.axis("B") or 0])
+        return self.adapter.call(self.module, inputs, state)
 
     def differentiate(self, loss: Tensor, of: Sequence[Tensor], *, keep_graph: bool = False) -> list[Tensor | None]:
         """The gradient of a scalar of each tensor, None where the scalar does not depend on it.
@@ -287,14 +288,12 @@ class Subject:
 
     def unpack(self, value: Any) -> Result:
         """The output and the state in what the module returned."""
-        convention = self.contract.convention
-        if convention == "cell":
-            return Result(None, value)
-        if convention in ("model", "stateful") or (convention == "lengths" and self.contract.state is None):
-            return Result(value[0] if isinstance(value, tuple | list) and value else value, None)
-        if not isinstance(value, tuple | list) or len(value) != 2:
-            raise UnusableResultError(f"the call gave {_kind(value)}; expected a pair (output, state)")
-        return Result(value[0], value[1])
+        if self.adapter is None:
+            output, state = split(self.contract, value)
+        else:
+            with _target("splitting what it returned"):
+                output, state = self.adapter.split_state(value)
+        return Result(canonical(output), canonical(state, self.contract.state))
 
     def parameters_of(self) -> dict[str, Tensor]:
         return dict(self.module.named_parameters())
@@ -329,7 +328,32 @@ def as_builder(target: Any) -> Callable[..., Any]:
         return target.build
     if callable(target):
         return target  # type: ignore[no-any-return]
-    raise UnusableResultError(f"it is {_kind(target)}: neither a class, nor a factory, nor a torch.nn.Module")
+    raise UnusableResultError(f"it is {kind_of_value(target)}: neither a class, nor a factory, nor a torch.nn.Module")
+
+
+def _in_dtype(module: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """`module.to(dtype)`, but complex parameters stay complex: of them that would keep the real part alone."""
+    if not any(tensor.is_complex() for tensor in (*module.parameters(), *module.buffers())):
+        return module.to(dtype)
+    wide = torch.complex128 if dtype == torch.float64 else torch.complex64
+
+    def moved(tensor: Tensor) -> Tensor:
+        return tensor.to(wide if tensor.is_complex() else dtype if tensor.is_floating_point() else tensor.dtype)
+
+    apply: Callable[[Any], nn.Module] = module._apply
+    return apply(moved)
+
+
+def adapter_of(contract: Contract) -> Adapter | None:
+    """The contract's adapter, imported where it is given by name."""
+    found = contract.adapter
+    if found is None:
+        return None
+    return load_adapter(found) if isinstance(found, str) else as_adapter(found)
+
+
+def _adapted(adapter: Adapter, target: Any) -> Callable[..., Any]:
+    return lambda **keywords: adapter.build(target, **keywords)
 
 
 def expected_shapes(rules: Any, sizes: Mapping[str, int]) -> Any:
@@ -360,9 +384,3 @@ def _target(doing: str) -> Iterator[None]:
 
 def _arguments(keywords: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={value!r}" for name, value in keywords.items()) or "no arguments"
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, tuple | list):
-        return f"a {type(value).__name__} of {len(value)}"
-    return "None" if value is None else f"an object of type {type(value).__name__}"

@@ -1,0 +1,263 @@
+"""Finding a call that works: layouts, states and flags are tried, the simplest first."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rnn_props.contracts import Contract
+from rnn_props.inference.configure import FIRST, SECOND, SIZES
+from rnn_props.inference.layout import ProbeError
+from rnn_props.inference.names import FLAG_NAMES, LENGTHS_NAMES, MEMBER_NAMES, TIME_SPAN_NAMES
+from rnn_props.inference.signature import Parameter, Signatures
+from rnn_props.subjects import Factory, Subject, TargetRaisedError, UnusableResultError
+
+#: Layouts of the input that are tried, in this order. In the first one either of the two axes may be the batch.
+LAYOUTS = ("T B I", "B T I", "B I", "B I T")
+#: Further ones, for modules with convolutions inside.
+IMAGES = ("B I 4 6", "T B I 4 6", "B T I 4 6")
+#: Seconds after which no further call is tried.
+_PATIENCE = 40.0
+
+Make = Callable[[Subject, Mapping[str, int]], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """What forward's arguments after the input are.
+
+    Attributes:
+        states, lengths, spans, flags: names.
+        required: which of the states must be given.
+    """
+
+    states: tuple[str, ...] = ()
+    lengths: str = ""
+    lengths_required: bool = False
+    spans: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One call that worked.
+
+    Attributes:
+        contract: what has to be known for it, with a provisional layout.
+        make: makes the initial state, from a subject and the sizes; None where none is given.
+        how: the state in words.
+        subject, inputs, value: of the call.
+    """
+
+    contract: Contract
+    make: Make | None
+    how: str
+    subject: Subject
+    inputs: Tensor
+    value: Any
+
+    def state(self, sizes: Mapping[str, int], subject: Subject | None = None) -> Any:
+        return None if self.make is None else self.make(subject or self.subject, sizes)
+
+
+def read_roles(parameters: Sequence[Parameter]) -> Roles:
+    """The parts that forward's arguments play, by their names.
+
+    Raises:
+        TargetError: one that must be given plays none.
+    """
+    states = tuple(item for item in parameters[1:] if item.name in MEMBER_NAMES)
+    lengths = next((item for item in parameters[1:] if item.name in LENGTHS_NAMES), None)
+    spans = tuple(item.name for item in parameters[1:] if item.name in TIME_SPAN_NAMES and item.required)
+    flags = tuple(item.name for item in parameters[1:] if item.name in FLAG_NAMES and item.default in (False, None))
+    known = {item.name for item in states} | {lengths.name if lengths else ""} | set(spans)
+    unknown = [item.name for item in parameters[1:] if item.required and item.name not in known]
+    if unknown:
+        raise ProbeError(
+            f"its forward needs '{unknown[0]}' beside the input, and the name does not say what it is; write an "
+            "adapter that passes it ('rnn-props infer --adapter FILE' makes a stub), or give a Contract with "
+            f"keywords={{'{unknown[0]}': VALUE}}"
+        )
+    return Roles(
+        states=tuple(item.name for item in states),
+        lengths=lengths.name if lengths else "",
+        lengths_required=lengths is not None and lengths.required,
+        spans=spans,
+        flags=flags,
+        required=any(item.required for item in states),
+    )
+
+
+class Caller:
+    """Tries calls of one configuration."""
+
+    def __init__(self, target: Any, contract: Contract, signatures: Signatures, hyperparameters: Mapping[str, Any]):
+        self._target = target
+        self._contract = contract
+        self._signatures = signatures
+        self.hyperparameters = hyperparameters
+        self._started = time.monotonic()
+
+    def first(self, roles: Roles, layouts: Sequence[str] = ()) -> Attempt:
+        """The first call that works, in one of the layouts; by default in one of the usual ones.
+
+        Raises:
+            ProbeError: none does; the message is that of the plainest one.
+        """
+        layouts = layouts or (*LAYOUTS, *(IMAGES if self._has_convolutions() else ()))
+        first_error: Exception | None = None
+        for contract in self._contracts(roles, layouts):
+            for how, make in self._states(roles, contract):
+                try:
+                    return self.call(contract, make, how)
+                except (TargetRaisedError, UnusableResultError) as error:
+                    first_error = first_error or error
+                if time.monotonic() - self._started > _PATIENCE:
+                    break
+        assert first_error is not None
+        raise ProbeError(unusable(first_error, roles)) from first_error
+
+    def _has_convolutions(self) -> bool:
+        try:
+            module = Factory(self._target, self._contract).module(self.hyperparameters, 0)
+        except (TargetRaisedError, UnusableResultError):
+            return False
+        return any(isinstance(part, nn.Conv2d) for part in module.modules())
+
+    def with_hyperparameters(self, **values: Any) -> Caller:
+        """The same under other constructor arguments."""
+        return Caller(self._target, self._contract, self._signatures, {**self.hyperparameters, **values})
+
+    def call(self, contract: Contract, make: Make | None, how: str, inputs: Tensor | None = None) -> Attempt:
+        """One call.
+
+        Raises:
+            TargetRaisedError, UnusableResultError: it does not work.
+        """
+        subject = Factory(self._target, contract).subject(self.hyperparameters, 0, dtype="float32")
+        sizes = self.sizes(contract)
+        if inputs is None:
+            inputs = torch.randn(
+                [sizes[part] if part in sizes else int(part) for part in contract.input.split()],
+                generator=torch.Generator().manual_seed(0),
+            )
+        state = None if make is None else make(subject, sizes)
+        value = subject.call_raw(inputs, state, lengths=self._lengths(contract, sizes))
+        return Attempt(contract, make, how, subject, inputs, value)
+
+    def sizes(self, contract: Contract) -> dict[str, int]:
+        return contract.sizes(self.hyperparameters, FIRST, SECOND)
+
+    def _lengths(self, contract: Contract, sizes: Mapping[str, int]) -> list[int] | None:
+        return [sizes["T"]] * sizes["B"] if contract.convention == "lengths" else None
+
+    def _contracts(self, roles: Roles, layouts: Sequence[str]) -> Iterator[Contract]:
+        """Provisional contracts, the plainest last among equals: with the state coming out, if a flag makes it."""
+        sizes = self.sizes(self._contract)
+        features = ["I"] if "I" in sizes else [str(SIZES["input_size"]), *self._own_sizes()]
+        passed: dict[str, Any] = dict.fromkeys(roles.spans, 1.0)
+        ways = [{**passed, **dict.fromkeys(roles.flags, True)}, passed] if roles.flags else [passed]
+        arguments = {"state": " ".join(roles.states)} if self._by_name(roles) else {}
+        for keywords in ways:
+            base = replace(self._contract, keywords=keywords, arguments=arguments)
+            for layout in layouts:
+                for width in features:
+                    rule = " ".join(width if part == "I" else part for part in layout.split())
+                    if roles.lengths_required:
+                        if layout == "T B I":
+                            yield from self._with_lengths(base, rule, roles)
+                    else:
+                        yield replace(base, input=rule)
+
+    def _with_lengths(self, base: Contract, rule: str, roles: Roles) -> Iterator[Contract]:
+        arguments = {**base.arguments, "lengths": roles.lengths}
+        for relative in (False, True):
+            able = replace(base.capabilities, relative_lengths=relative)
+            for layout in (rule.replace("T B", "B T"), rule):
+                yield replace(
+                    base, input=layout, convention="lengths", arguments=arguments, capabilities=able, output="B O"
+                )
+
+    def _by_name(self, roles: Roles) -> bool:
+        """Whether states go in by their names: where there are several, or they do not come right after the input."""
+        if self._contract.adapter is not None:
+            return False
+        names = [item.name for item in self._signatures.forward]
+        return len(roles.states) > 1 or bool(roles.states and names.index(roles.states[0]) != 1)
+
+    def _own_sizes(self) -> list[str]:
+        given = [*self._contract.fixed.values(), *self.hyperparameters.values()]
+        return [str(value) for value in dict.fromkeys(given) if type(value) is int and value > 1]
+
+    def _states(self, roles: Roles, contract: Contract) -> Iterator[tuple[str, Make | None]]:
+        """States that may be right: none, what a method makes, and zeros of the usual shapes."""
+        if not roles.required:
+            yield "none", None
+        adapter = Factory(self._target, contract).adapter
+        if adapter is not None:
+            yield (
+                "the adapter's initial_state",
+                lambda subject, sizes: adapter.initial_state(subject.module, sizes["B"]),
+            )
+        if not roles.states:
+            return
+        name = self._signatures.initial
+        if name:
+            yield f"{name}(batch)", lambda subject, sizes: _by_method(subject, name, sizes["B"])
+        inner = contract.input.split()[3:] if contract.input.startswith("T") else contract.input.split()[2:]
+        space = [int(part) for part in inner if part.isdigit()]
+        for shape in (("B", "H"), ("1", "B", "H"), ("B", "I")):
+            if len(roles.states) == 1:
+                for count in (1, 2, -2, 3, -1, 4):
+                    yield f"zeros {' '.join(shape)}, {_count_text(count)}", _zeros(shape, count, space)
+                continue
+            yield f"zeros {' '.join(shape)} for each", _zeros(shape, len(roles.states), space)
+            yield f"zeros {' '.join(shape)}, the last a pair", _zeros(shape, len(roles.states), space, pair=True)
+
+
+def _count_text(count: int) -> str:
+    if count == 1:
+        return "one tensor"
+    return f"a tuple of {count}" if count > 0 else f"a list of {'one' if count == -1 else 'one pair'}"
+
+
+def _zeros(shape: Sequence[str], count: int, space: Sequence[int], *, pair: bool = False) -> Make:
+    def make(subject: Subject, sizes: Mapping[str, int]) -> Any:
+        wide = [sizes.get(part, sizes.get("H", SIZES["input_size"])) if part.isalpha() else 1 for part in shape]
+
+        def zero() -> Tensor:
+            return torch.zeros(*wide, *space)
+
+        if count == 1:
+            return zero()
+        if count < 0:
+            return [zero()] if count == -1 else [(zero(), zero())]
+        members = [zero() for _ in range(count)]
+        return (*members[:-1], (zero(), zero())) if pair else tuple(members)
+
+    return make
+
+
+def _by_method(subject: Subject, name: str, batch: int) -> Any:
+    """What the target's own method makes for a batch.
+
+    Raises:
+        TargetRaisedError: it raised.
+    """
+    with subject.doing(f"calling {name}({batch})") as module:
+        return getattr(module, name)(batch)
+
+
+def unusable(error: Exception, roles: Roles | None = None) -> str:
+    text = f"its simplest configuration does not work: {error}"
+    if isinstance(error, TargetRaisedError) and error.where:
+        text += f"\n  at {error.where}"
+    if roles is not None and roles.required:
+        text += f"\n  its forward needs a state '{' '.join(roles.states)}'; an adapter with initial_state can make it"
+    return text

@@ -1,0 +1,154 @@
+"""From an input and a state to the arguments of forward, and from what it returned to output and state.
+
+Checks see a state as tuples, lists and dicts of real tensors. What the module itself takes and returns may be a named
+tuple, a dataclass or complex numbers; both directions of that are here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnn_props.contracts import Complex, Contract, Layers, Record, Structure, read_result
+from rnn_props.targets import load, parse
+
+Tree = Any
+
+
+class UnusableResultError(Exception):
+    """The target returned something that its convention does not know."""
+
+
+def native(tree: Tree, structure: Structure) -> Tree:
+    """A state as the module takes it; what does not fit its structure (a fault may be in it) stays as it is."""
+    if isinstance(structure, Complex):
+        return torch.view_as_complex(tree.contiguous()) if _is_pairs(tree) else tree
+    if isinstance(structure, Layers) and isinstance(tree, tuple | list):
+        return type(tree)(native(item, structure.item) for item in tree)
+    if isinstance(structure, Record) and isinstance(tree, Mapping):
+        cls = load(parse(structure.cls))
+        return cls(**{name: native(item, structure.fields.get(name)) for name, item in tree.items()})
+    if isinstance(structure, Mapping) and isinstance(tree, Mapping):
+        return {name: native(item, structure.get(name)) for name, item in tree.items()}
+    if isinstance(structure, tuple | list) and isinstance(tree, tuple | list) and len(tree) == len(structure):
+        return type(tree)(native(item, part) for item, part in zip(tree, structure, strict=True))
+    return tree
+
+
+def canonical(value: Any, structure: Structure = None) -> Tree:
+    """What a module returned, as checks see it: records of the structure as dicts, complex numbers as pairs of real
+    ones; the rest stays as it is."""
+    if isinstance(value, Tensor):
+        return torch.view_as_real(value.resolve_conj()) if value.is_complex() else value
+    if isinstance(structure, Record) and (fields := fields_of(value)) is not None:
+        return {name: canonical(item, structure.fields.get(name)) for name, item in fields.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return value  # a packed sequence, or a named tuple that nothing is agreed on
+    if isinstance(value, Mapping):
+        parts = structure if isinstance(structure, Mapping) else {}
+        return {name: canonical(item, parts.get(name)) for name, item in value.items()}
+    if isinstance(value, tuple | list):
+        if isinstance(structure, Layers):
+            return type(value)(canonical(item, structure.item) for item in value)
+        parts_of = structure if isinstance(structure, tuple | list) and len(structure) == len(value) else ()
+        return type(value)(canonical(item, parts_of[index] if parts_of else None) for index, item in enumerate(value))
+    return value
+
+
+def fields_of(value: Any) -> dict[str, Any] | None:
+    """The fields of a named tuple or a dataclass; None of anything else."""
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return dict(zip(value._fields, value, strict=True))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
+    return None
+
+
+def _is_pairs(tree: Tree) -> bool:
+    return isinstance(tree, Tensor) and tree.dim() > 0 and tree.shape[-1] == 2 and tree.dtype in _COMPLEX
+
+
+_COMPLEX = (torch.float64, torch.float32, torch.float16)
+
+
+def call_arguments(
+    contract: Contract, inputs: Any, state: Tree, lengths: Tensor | None
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What forward is called with; a state and lengths of None are left out."""
+    keywords: dict[str, Any] = dict(contract.keywords)
+    if lengths is not None:
+        keywords[contract.arguments["lengths"]] = _relative(lengths, inputs, contract)
+    if state is None:
+        return (inputs,), keywords
+    given = native(state, contract.state)
+    names = contract.arguments.get("state", "").split()
+    if not names:
+        return (inputs, given), keywords
+    if len(names) == 1:
+        return (inputs,), {**keywords, names[0]: given}
+    members = list(given.values()) if isinstance(given, Mapping) else given
+    if not isinstance(members, tuple | list) or len(members) != len(names):
+        # A fault in the number of members: there is one argument for each, so the call is made as Python allows it.
+        members = members if isinstance(members, tuple | list) else (members,)
+        return (inputs, *members), keywords
+    return (inputs,), {**keywords, **dict(zip(names, members, strict=True))}
+
+
+def _relative(lengths: Tensor, inputs: Any, contract: Contract) -> Tensor:
+    if not contract.capabilities.relative_lengths or not isinstance(inputs, Tensor):
+        return lengths
+    axis = contract.input.split().index("T")
+    return lengths.to(torch.get_default_dtype()) / inputs.shape[axis]
+
+
+def split(contract: Contract, value: Any) -> tuple[Any, Tree]:
+    """The output (None for a cell) and the state (None for a model) in what a call returned.
+
+    Raises:
+        UnusableResultError: the convention knows nothing of the kind.
+    """
+    if contract.result:
+        return _split_parts(read_result(contract.result), value)
+    if contract.convention == "cell":
+        return None, value
+    if contract.convention in ("model", "stateful") or (contract.convention == "lengths" and contract.state is None):
+        return main_output(value), None
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        raise UnusableResultError(f"the call gave {kind_of_value(value)}; expected a pair (output, state)")
+    return value[0], value[1]
+
+
+def main_output(value: Any) -> Any:
+    """The output among what a model returns: the first of a tuple, the last of a list (one for each layer)."""
+    while isinstance(value, tuple | list) and value and not hasattr(value, "_fields"):
+        value = value[0] if isinstance(value, tuple) else value[-1]
+    return value
+
+
+def _split_parts(parts: tuple[str, ...], value: Any) -> tuple[Any, Tree]:
+    if len(parts) == 1 and not parts[0].startswith("*"):
+        return (value, None) if parts[0] == "output" else (None, value)
+    fixed = len(parts) - any(part.startswith("*") for part in parts)
+    wanted = f"({', '.join(parts)})"
+    if not isinstance(value, tuple | list) or len(value) < fixed or (fixed == len(parts) != len(value)):
+        raise UnusableResultError(f"the call gave {kind_of_value(value)}; expected {wanted}")
+    rest = list(value)
+    found: dict[str, Any] = {}
+    for index, part in enumerate(parts):
+        if part.startswith("*"):
+            count = len(value) - fixed
+            found[part.removeprefix("*")] = tuple(rest[index : index + count])
+            rest[index : index + count] = [None]
+        else:
+            found[part] = rest[index]
+    return found.get("output"), found.get("state")
+
+
+def kind_of_value(value: Any) -> str:
+    if isinstance(value, tuple | list):
+        return f"a {type(value).__name__} of {len(value)}"
+    return "None" if value is None else f"an object of type {type(value).__name__}"

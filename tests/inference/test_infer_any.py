@@ -1,0 +1,170 @@
+"""Inference of modules that are nothing like torch.nn's: layout, state and split are found by calling them."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import Any
+
+import pytest
+import torch
+from tests.inference import strangers
+from torch import nn
+
+from rnn_props import Adapter
+from rnn_props.contracts import Complex, Contract, Layers, Record, from_toml, to_python, to_toml
+from rnn_props.inference import infer_contract
+from rnn_props.subjects import Factory, leaves, state_leaves
+from rnn_props.targets import TargetError, load, parse
+
+HOME = "tests.inference.strangers"
+#: Convention, input, output, state.
+EXPECTED: dict[str, tuple[str, str, str | None, Any]] = {
+    "SplattedCell": ("cell", "B I", "B H", ("B H", "B H")),
+    "NamedTupleGRU": ("rnn", "T B I", "T B H", Record(f"{HOME}:NamedState", {"voltage": "B H", "current": "B H"})),
+    "DataclassState": ("rnn", "B T I", "B T H", Record(f"{HOME}:Memory", {"hidden": "B 1 H", "steps": "B 1"})),
+    "DictStateGRU": ("rnn", "B T I", "B T H", {"h": "1 B H"}),
+    "ListOfPairs": ("rnn", "B T I", "B T H", Layers(("B H", "B H"))),
+    "FlatState": ("rnn", "T B I", "T B H", "B 2*L*H"),
+    "ComplexState": ("rnn", "B T I", "B T I", Complex("B H")),
+    "BehindAFlag": ("rnn", "B T I", "B T H", "1 B H"),
+    "FeaturesFirst": ("model", "B I T", "B O T", None),
+    "Heads": ("model", "B T I", "B T I", None),
+    "PartsOfTheLongest": ("lengths", "B T I", "B T H", None),
+    "OwnInitialState": ("cell", "B I", "B H", ["B H"]),
+    "LogSpace": ("rnn", "B T I", "B T I", "B I"),
+}
+
+
+def _of(name: str) -> Contract:
+    return infer_contract(getattr(strangers, name))
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_layout_and_state_are_found_by_calling_it(name: str) -> None:
+    contract = _of(name)
+    assert (contract.convention, contract.input, contract.output, contract.state) == EXPECTED[name]
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_what_was_found_holds_for_other_sizes_and_survives_json_and_toml(name: str) -> None:
+    contract = _of(name)
+    assert Contract.from_json(contract.to_json()) == contract
+    kept = from_toml(tomllib.loads(to_toml(contract, "a:b"))["tool"]["rnn_props"]["targets"]["a:b"])
+    assert {**kept.to_json(), "evidence": []} == {**contract.to_json(), "evidence": []}
+    values = {key: domain.values[-1] for key, domain in contract.hyperparameters.items()}
+    subject = Factory(getattr(strangers, name), contract).subject(values, 0, dtype="float32")
+    rules, sizes = subject.rules(), contract.sizes(values, 4, 2)
+    from rnn_props.contracts import map_structure
+
+    state = map_structure(lambda rule: torch.rand(rule.shape(sizes)), rules.state)
+    for given in (None, state) if contract.capabilities.optional_state else (state,):
+        result = subject.call(torch.rand(rules.input.shape(sizes)), given)
+        if rules.output is not None:
+            assert tuple(result.output.shape) == rules.output.shape(sizes)
+        if state is not None:
+            shapes = [tuple(leaf.shape) for _, leaf in leaves(result.state)]
+            assert shapes == [tuple(leaf.shape) for _, leaf in leaves(state)]
+
+
+@pytest.mark.parametrize("name", ["SplattedCell", "NamedTupleGRU", "ListOfPairs", "FeaturesFirst"])
+def test_the_python_that_is_printed_makes_the_same_contract(name: str) -> None:
+    contract = _of(name)
+    scope: dict[str, Any] = {}
+    exec(to_python(contract, f"{HOME}:{name}"), scope)
+    written = scope["contract"]
+    assert written.build is getattr(strangers, name)
+    assert {**written.to_json(), "evidence": []} == {**contract.to_json(), "evidence": []}
+
+
+def test_a_state_in_several_arguments_goes_in_by_their_names() -> None:
+    contract = _of("SplattedCell")
+    assert contract.arguments == {"state": "h_prev c_prev"}
+    assert contract.result == "output, *state"
+    assert not contract.capabilities.optional_state
+
+
+def test_a_flag_that_makes_the_state_come_out_is_switched_on_and_said() -> None:
+    contract = _of("BehindAFlag")
+    assert contract.keywords == {"return_state": True}
+    assert "passed to forward in every call: return_state=True" in contract.evidence
+
+
+def test_widths_that_do_not_build_are_left_out_with_the_reason() -> None:
+    contract = _of("Heads")
+    assert contract.hyperparameters["d_model"].values == (4, 8, 12, 16, 24, 32)
+    assert any("is left out: the constructor says 'd_model must be divisible by num_heads'" in item
+               for item in contract.evidence)  # fmt: skip
+
+
+def test_relative_lengths_are_told_from_numbers_of_steps() -> None:
+    contract = _of("PartsOfTheLongest")
+    assert contract.capabilities.relative_lengths
+    subject = Factory(strangers.PartsOfTheLongest, contract).subject({"input_size": 2, "units": 3}, 0, dtype="float32")
+    output = subject.call(torch.ones(2, 4, 2), lengths=[4, 1]).output
+    assert [bool((row == 0).all()) for row in output[1]] == [False, True, True, True]
+
+
+def test_a_state_in_log_space_is_drawn_without_negative_numbers() -> None:
+    assert _of("LogSpace").capabilities.positive_state
+
+
+def test_a_complex_state_keeps_its_imaginary_part_in_every_dtype() -> None:
+    contract = _of("ComplexState")
+    subject = Factory(strangers.ComplexState, contract).subject({"d_model": 2, "d_state": 3}, 0, dtype="float64")
+    ((_, state),) = state_leaves(subject.call(torch.ones(2, 4, 2, dtype=torch.float64)).state)
+    assert (state.dtype, tuple(state.shape)) == (torch.float64, (2, 3, 2))
+    assert bool((state[..., 1] != 0).any())
+
+
+class ScaledTwice(nn.Module):
+    """Its parameters are complex: `module.to(torch.float64)` would keep their real part alone."""
+
+    def __init__(self, input_size: int) -> None:
+        super().__init__()
+        self.turn = nn.Parameter(torch.polar(torch.ones(input_size), torch.rand(input_size)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x * self.turn).imag.cumsum(1)
+
+
+def test_complex_parameters_stay_complex() -> None:
+    contract = infer_contract(ScaledTwice)
+    subject = Factory(ScaledTwice, contract).subject({"input_size": 3}, 0, dtype="float64")
+    assert subject.module.turn.dtype == torch.complex128
+    assert (contract.input, contract.output) == ("B T I", "B T I")
+
+
+def test_a_forward_that_fits_no_convention_is_an_error_that_shows_the_adapter() -> None:
+    with pytest.raises(TargetError, match=r"its forward needs 'mask'.*write an adapter.*infer --adapter FILE"):
+        _of("EquationsOfItsOwn")
+
+
+@pytest.mark.parametrize("adapter", [strangers.MaskAdapter, strangers.MaskAdapter(), f"{HOME}:MaskAdapter"])
+def test_an_adapter_says_how_to_call_and_split_and_the_rest_is_inferred(adapter: Any) -> None:
+    contract = infer_contract(strangers.EquationsOfItsOwn, {}, adapter)
+    assert (contract.input, contract.output, contract.state) == ("B T I", "B T H", "1 B H")
+    again = Contract.from_json(contract.to_json())
+    assert again.convention == f"{HOME}:MaskAdapter"
+    subject = Factory(strangers.EquationsOfItsOwn, again).subject({"input_size": 2, "units": 3}, 0, dtype="float32")
+    result = subject.call(torch.ones(2, 4, 2), torch.zeros(1, 2, 3))
+    assert tuple(result.output.shape) == (2, 4, 3)
+
+
+class BuildsItself(Adapter):
+    def build(self, target: Any, **hyperparameters: Any) -> nn.Module:
+        return nn.GRU(hyperparameters["input_size"], 4)
+
+
+def test_an_adapter_builds_what_a_signature_does_not_show() -> None:
+    contract = infer_contract(_opaque, {}, BuildsItself)
+    assert (contract.input, contract.output, contract.state) == ("T B I", "T B 4", "1 B 4")
+
+
+def _opaque(input_size: int, registry: Any = None) -> None:
+    raise RuntimeError("never called")
+
+
+def test_what_is_no_adapter_is_refused_with_the_methods_that_one_has() -> None:
+    with pytest.raises(TargetError, match="none of the methods build, call, initial_state, split_state"):
+        infer_contract(strangers.EquationsOfItsOwn, {}, nn.ReLU())
+    assert load(parse(f"{HOME}:MaskAdapter")) is strangers.MaskAdapter
