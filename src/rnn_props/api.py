@@ -16,7 +16,7 @@ from rnn_props import devices
 from rnn_props.cases import Case
 from rnn_props.checks import Check, select
 from rnn_props.config import Config
-from rnn_props.contracts import Contract, adapter_name, check_declared
+from rnn_props.contracts import Contract, adapter_name, check_declared, whole_contract, with_fixed
 from rnn_props.execution.events import Listener, RunFinished, RunStarted
 from rnn_props.execution.events import ignore as ignore_events
 from rnn_props.execution.items import Item, items_of
@@ -157,12 +157,18 @@ def _of_target(resolved: RunOptions, options: Options, target: str) -> RunOption
         )
     except ValueError as error:
         raise options.config.error(("targets", target), str(error)) from None
+    arguments = {**said.arguments, **resolved.arguments}
+    contract = resolved.contract or whole_contract(options.config, target)
+    if contract is not None and resolved.contract is None:
+        contract = with_fixed(contract, arguments)
     # An argument has one of its values while the contract is inferred, and all of them afterwards.
     simplest = {name: values[0] for name, values in said.hyperparameters.items()}
     return replace(
         resolved,
         checks=checks,
         arguments={**said.arguments, **simplest, **resolved.arguments},
+        contract=contract,
+        adapter=resolved.adapter or said.adapter,
         expected_failures={**expected, **resolved.expected_failures},
         declared=said.without(resolved.arguments),
     )

@@ -50,7 +50,9 @@ class TargetConfig:
     Attributes:
         arguments: constructor arguments that are held at a value.
         hyperparameters: for constructor arguments the values to draw from, simplest first.
-        contract: `convention`, `input`, `output`, `state`, `reset`, `padding`, as in a `Contract`, where given.
+        adapter: how to build and call it, as `file.py:NAME`; "" for none.
+        whole: the contract, as a table; empty where it is inferred.
+        parts: `convention`, `input`, `output`, `state`, `reset`, `padding`, as in a `Contract`, where given.
         capabilities: as in `Capabilities`, where given.
         checks, skip: globs over codes and names.
         expected_failures: by code or name; `RP301@sim` is the check on that device alone.
@@ -58,7 +60,9 @@ class TargetConfig:
 
     arguments: Mapping[str, Any] = field(default_factory=dict)
     hyperparameters: Mapping[str, Sequence[Any]] = field(default_factory=dict)
-    contract: Mapping[str, Any] = field(default_factory=dict)
+    adapter: str = ""
+    whole: Mapping[str, Any] = field(default_factory=dict)
+    parts: Mapping[str, Any] = field(default_factory=dict)
     capabilities: Mapping[str, Any] = field(default_factory=dict)
     checks: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
@@ -187,13 +191,15 @@ def _target(path: Path, source: str, name: str, entry: Mapping[str, Any]) -> Tar
         pattern: Waiver(told) if isinstance(told, str) else Waiver(told["reason"], _date(told.get("until")))
         for pattern, told in entry.get("expected_failures", {}).items()
     }
-    contract = {key: entry[key] for key in ("convention", "input", "output", "reset", "padding") if key in entry}
+    parts = {key: entry[key] for key in ("convention", "input", "output", "reset", "padding") if key in entry}
     if "state" in entry:
-        contract["state"] = _as_tuples(entry["state"])
+        parts["state"] = _as_tuples(entry["state"])
     return TargetConfig(
         arguments=entry.get("arguments", {}),
         hyperparameters=values,
-        contract=contract,
+        adapter=entry.get("adapter", ""),
+        whole=entry.get("contract", {}),
+        parts=parts,
         capabilities={
             name: tuple(value) if isinstance(value, list) else value
             for name, value in entry.get("capabilities", {}).items()

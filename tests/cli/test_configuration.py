@@ -148,3 +148,22 @@ def test_without_targets_anywhere_there_is_nothing_to_check(tmp_path: Path) -> N
     status, _, said, _ = _check(tmp_path)
     assert status == 2
     assert "name a TARGET, such as package.module:MyLSTM, or targets in [tool.rnn_props.targets]" in said
+
+
+def test_what_infer_writes_is_the_contract_from_then_on(repository: Path) -> None:
+    written = subprocess.run(
+        [sys.executable, "-m", "rnn_props", "infer", "models.py:Plain", "--arg", "num_heads=2", "--toml"],
+        cwd=repository, capture_output=True, text=True, timeout=240, check=True,
+    ).stdout  # fmt: skip
+    kept = f'[tool.rnn_props]\nprofile = "quick"\nchecks = ["RP101"]\n\n{written}'
+    (repository / "pyproject.toml").write_text(kept, encoding="utf-8")
+    status, _, _, report = _check(repository)
+    assert status == 0
+    (target,) = report["targets"]
+    assert target["contract"]["fixed"] == {"num_heads": 2}
+    assert target["contract"]["evidence"] == []  # nothing was inferred
+    kept = kept.replace('input = "B T I"', 'inptu = "B T I"')
+    (repository / "pyproject.toml").write_text(kept, encoding="utf-8")
+    status, _, said, _ = _check(repository)
+    assert status == 2
+    assert "'inptu' in [tool.rnn_props.targets.\"models.py:Plain\".contract] is no part of a contract (did you" in said

@@ -59,7 +59,7 @@ def test_everything_that_is_said_is_read(tmp_path: Path) -> None:
         "hidden_size": [4, 5, 6],
         "nonlinearity": ["tanh", "relu"],
     }
-    assert mine.contract == {"convention": "rnn", "state": ("L*D B H", "L*D B H")}
+    assert mine.parts == {"convention": "rnn", "state": ("L*D B H", "L*D B H")}
     assert mine.capabilities == {"unbatched": False, "dtypes": ("float32",)}
     assert mine.expected_failures == {
         "RP301": Waiver("batch norm by design"),

@@ -9,7 +9,7 @@ from rnn_props.contracts.contract import (
     ContractError,
     adapter_name,
 )
-from rnn_props.contracts.declared import check_declared, with_declared
+from rnn_props.contracts.declared import check_declared, whole_contract, with_declared, with_fixed
 from rnn_props.contracts.domains import Domain, Value, booleans, choices, free, integers, probabilities
 from rnn_props.contracts.shapes import MEANINGS, Dimension, ShapeRule, ShapeRuleError
 from rnn_props.contracts.structures import (
@@ -57,5 +57,7 @@ __all__ = [
     "structure_text",
     "to_python",
     "to_toml",
+    "whole_contract",
     "with_declared",
+    "with_fixed",
 ]

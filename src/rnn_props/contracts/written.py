@@ -15,12 +15,12 @@ _LEFT_OUT = ("evidence", "reference", "reference_weights", "rejects")
 
 
 def to_toml(contract: Contract, target: str) -> str:
-    """The contract as the table of a target in pyproject.toml: what differs from the defaults.
+    """The contract as a table in that of its target in pyproject.toml: what differs from the defaults.
 
     `false` stands for none where a shape may be missing.
     """
     default = Contract().to_json()
-    lines = [f"[tool.rnn_props.targets.{_toml(target)}]"]
+    lines = [f"[tool.rnn_props.targets.{_toml(target)}.contract]"]
     for name, value in contract.to_json().items():
         if name in _LEFT_OUT or value == default[name]:
             continue

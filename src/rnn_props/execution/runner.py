@@ -173,7 +173,7 @@ class Runner:
 
     def _describe(self, nursery: Nursery, options: RunOptions) -> Contract:
         if options.contract is not None:
-            return options.contract
+            return self._with_declared(options.contract, options)
         worker = Worker(nursery, None)
         worker.send({"op": "describe", "arguments": dict(options.arguments), "adapter": options.adapter})
         worker.channel.settimeout(_DESCRIBE_LIMIT)
@@ -194,7 +194,10 @@ class Runner:
         worker.end()
         if "error" in answer:
             raise TargetUnusableError(answer["error"])
+        return self._with_declared(Contract.from_json(answer["contract"]), options)
+
+    def _with_declared(self, contract: Contract, options: RunOptions) -> Contract:
         try:
-            return with_declared(Contract.from_json(answer["contract"]), options.declared)
+            return with_declared(contract, options.declared)
         except ValueError as error:
             raise TargetUnusableError(f"what the configuration says of it can't be: {error}") from None

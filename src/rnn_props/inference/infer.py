@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from rnn_props.contracts import Contract, Domain, Value, free
+from rnn_props.contracts import Contract, Domain, Value, free, with_fixed
 from rnn_props.contracts.presets import (
     CELL_ARGUMENTS,
     FULL_SEQUENCE_ARGUMENTS,
@@ -80,7 +80,7 @@ def infer_contract(target: Any, arguments: Mapping[str, Value] | None = None, ad
     if contract is None:
         contract = _general(target, signatures, fixed)
     elif fixed:
-        contract = _with_fixed(contract, fixed)
+        contract = with_fixed(contract, fixed)
     return contract if own is not None and not fixed else Probe(target, contract).settle()
 
 
@@ -97,7 +97,7 @@ def _of_contract(contract: Contract, fixed: Mapping[str, Value]) -> Contract:
     if not fixed:
         return contract
     _check_arguments(read_signatures(contract.build), fixed)
-    return _with_fixed(contract, fixed)
+    return with_fixed(contract, fixed)
 
 
 def _with_forward_of_what_it_builds(target: Any, signatures: Signatures, fixed: Mapping[str, Value]) -> Signatures:
@@ -128,20 +128,6 @@ def _check_arguments(signatures: Signatures, fixed: Mapping[str, Value]) -> None
 def _preset(torch_module: str, signatures: Signatures, *, full: bool) -> Contract:
     make = cell_contract if torch_module.endswith("Cell") else sequence_contract
     return make(torch_module, signatures.constructor_names(), full=full)
-
-
-def _with_fixed(contract: Contract, fixed: Mapping[str, Value]) -> Contract:
-    """The contract with the user's arguments held at their values."""
-    domains = dict(contract.hyperparameters)
-    others = {}
-    for name, value in fixed.items():
-        if name in domains:
-            domain = domains[name]
-            domains[name] = Domain(domain.kind, (value,)) if isinstance(domain, Domain) else free(value)
-        else:
-            others[name] = value
-    text = ", ".join(f"{name}={value!r}" for name, value in fixed.items())
-    return replace(contract, hyperparameters=domains, fixed=others).with_evidence(f"held at your values: {text}")
 
 
 def _of_torch_signature(target: Any, signatures: Signatures, fixed: Mapping[str, Value]) -> Contract | None:
@@ -187,7 +173,7 @@ def _of_torch_signature(target: Any, signatures: Signatures, fixed: Mapping[str,
 def _if_it_fits(target: Any, contract: Contract, name: str, shown: str, fixed: Mapping[str, Value]) -> Contract | None:
     """The contract, or None where it is promised in part only and the simplest call has other shapes."""
     full = contract.capabilities.torch_contract
-    if not full and not Probe(target, _with_fixed(contract, fixed)).fits():
+    if not full and not Probe(target, with_fixed(contract, fixed)).fits():
         return None
     return _signature_evidence(contract, name, full, shown)
 
