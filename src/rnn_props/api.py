@@ -9,12 +9,14 @@ import time
 import weakref
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from rnn_props import devices
 from rnn_props.cases import Case
 from rnn_props.checks import Check, select
 from rnn_props.contracts import Contract
+from rnn_props.execution import pins
 from rnn_props.execution.events import Listener, RunFinished, RunStarted
 from rnn_props.execution.events import ignore as ignore_events
 from rnn_props.execution.items import Item, items_of
@@ -77,6 +79,7 @@ def resolve(options: Options) -> RunOptions:
     Raises:
         ValueError: an option is out of range; the message says what it may be.
         UnknownCheckError: a pattern matches no check.
+        PinError: the file of pinned cases has a line that is none.
         TargetError: the contract can't be sent to worker processes.
     """
     if options.contract is not None:
@@ -118,6 +121,7 @@ def resolve(options: Options) -> RunOptions:
         replay=options.seed is None,
         contract=options.contract,
         expected_failures=_expected(options.expected_failures),
+        pins=pins.read(pins.place(Path.cwd())),
         place=options.place,
     )
 

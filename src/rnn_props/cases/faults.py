@@ -80,7 +80,8 @@ def faults_for(case: Case, contract: Contract, family: str) -> list[Fault]:
         members = len(contract.state) if isinstance(contract.state, tuple | list) else 1
         leaves = (-1, *range(members)) if members > 1 else (-1,)
         found += [Fault(name, leaf=leaf) for name in _LEAF for leaf in leaves]
-        found += [Fault(name) for name in _WHOLE_STATE if (name == "state.wrapped") == (members == 1)]
+        if members == 1 or all(isinstance(member, str | ShapeRule) for member in contract.state):
+            found += [Fault(name) for name in _WHOLE_STATE if (name == "state.wrapped") == (members == 1)]
     if family in ("hyperparameters", "any"):
         for argument, domain in contract.hyperparameters.items():
             if isinstance(domain, Domain):
@@ -271,14 +272,16 @@ def _bad_value(name: str, hyperparameters: Mapping[str, Any], contract: Contract
 
 
 def _change_leaf(change: Callable[[Tensor, ShapeRule], Tensor], state: Tree, rules: Rules, leaf: int) -> Tree:
+    if rules is None:
+        return state
     if isinstance(rules, ShapeRule):
         return change(state, rules)
     if isinstance(rules, Mapping):
         return {
-            key: change(state[key], rule) if leaf in (-1, index) else state[key]
+            key: _change_leaf(change, state[key], rule, -1) if leaf in (-1, index) else state[key]
             for index, (key, rule) in enumerate(rules.items())
         }
     return type(state)(
-        change(item, rule) if leaf in (-1, index) else item
+        _change_leaf(change, item, rule, -1) if leaf in (-1, index) else item
         for index, (item, rule) in enumerate(zip(state, rules, strict=True))
     )
