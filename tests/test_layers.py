@@ -18,8 +18,10 @@ ROOT = SOURCE.parent.parent
 #: From the top to the bottom: DESIGN, section 3.
 LAYERS = (
     {"cli", "pytest_plugin"},
+    {"suite", "cli_files"},
     {"pytest_items"},
     {"api"},
+    {"generation"},
     {"reporting"},
     {"execution"},
     {"strategies", "testing"},

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rnn_props.pytest_items import parametrize
     from rnn_props.reporting.report import Report
     from rnn_props.subjects import Adapter
+    from rnn_props.suite import Suite
     from rnn_props.targets import TargetError
 
 #: Where each public name is defined. Names are looked up when they are first used, so that importing the package
@@ -29,6 +30,7 @@ _HOMES = {
     "Options": "rnn_props.api",
     "Report": "rnn_props.reporting.report",
     "Source": "rnn_props.cases",
+    "Suite": "rnn_props.suite",
     "TargetChecks": "rnn_props.api",
     "TargetError": "rnn_props.targets",
     "assert_conforms": "rnn_props.api",
@@ -51,6 +53,7 @@ __all__ = [
     "Options",
     "Report",
     "Source",
+    "Suite",
     "TargetChecks",
     "TargetError",
     "__version__",

@@ -10,6 +10,7 @@ import time
 import weakref
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from rnn_props import devices
@@ -17,6 +18,7 @@ from rnn_props.cases import Case
 from rnn_props.checks import Check, select
 from rnn_props.config import Config
 from rnn_props.contracts import Contract, adapter_name, check_declared, whole_contract, with_fixed
+from rnn_props.execution import pins
 from rnn_props.execution.events import Listener, RunFinished, RunStarted
 from rnn_props.execution.events import ignore as ignore_events
 from rnn_props.execution.items import Item, items_of
@@ -88,6 +90,7 @@ def resolve(options: Options) -> RunOptions:
     Raises:
         ValueError: an option is out of range, or an extension can't be imported; the message says more.
         UnknownCheckError: a pattern matches no check.
+        PinError: the file of pinned cases has a line that is none.
         TargetError: the contract can't be sent to worker processes.
     """
     load_extensions(options.extensions)
@@ -131,6 +134,7 @@ def resolve(options: Options) -> RunOptions:
         replay=options.seed is None,
         contract=options.contract,
         expected_failures=_expected(options.expected_failures),
+        pins=pins.read(pins.place(Path.cwd())),
         place=options.place,
         extensions=options.extensions,
         adapter="" if options.adapter is None else adapter_name(options.adapter),

@@ -285,6 +285,102 @@ def _configured(given: dict[str, Any]) -> dict[str, Any]:
     return config.under(given)
 
 
+@cli.command()
+@click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="File to write.  [default: stdout; with --ci: .github/workflows/rnn-props.yml]",
+)
+@click.option(
+    "--style",
+    type=click.Choice(("pytest", "unittest")),
+    default="pytest",
+    show_default=True,
+    help="How tests are written.",
+)
+@click.option(
+    "--checks",
+    multiple=True,
+    callback=_globs,
+    metavar="GLOB",
+    help="Tests of these checks alone; repeatable, or with commas.  [default: all]",
+)
+@click.option(
+    "--skip",
+    multiple=True,
+    callback=_globs,
+    metavar="GLOB",
+    help="No tests of these checks; repeatable, or with commas.  [default: none]",
+)
+@click.option(
+    "--arg",
+    "arguments",
+    multiple=True,
+    callback=_arguments,
+    metavar="NAME=VALUE",
+    help="Constructor argument that is held at a value; repeatable.  [default: none]",
+)
+@click.option(
+    "--update",
+    is_flag=True,
+    help="Add to the file the tests that it has not, and leave the rest as it is.  [default: off]",
+)
+@click.option(
+    "--ci",
+    type=click.Choice(("github",)),
+    help="Write a workflow in place of tests, with a job for each push and one for each night.",
+)
+def generate(targets: tuple[str, ...], output: Path | None, ci: str | None, **options: Any) -> int:
+    """Write a test file for a module, to be read, edited and kept.
+
+    A file that is there is never written over: the difference is shown, and the exit status is 1.
+    """
+    from rnn_props import cli_files
+    from rnn_props.targets import TargetError
+
+    if ci is None and len(targets) > 1:
+        raise click.UsageError("a test file is written for one target; call it once for each")
+    try:
+        if ci is not None:
+            written = cli_files.generate_workflow(targets, output)
+        else:
+            written = cli_files.generate(targets[0], output, **options)
+    except (cli_files.CommandError, TargetError, ValueError) as error:
+        raise click.UsageError(str(error)) from None
+    click.echo(written.text)
+    if written.note:
+        _say("note", written.note)
+    return 0 if written.done else 1
+
+
+@cli.command()
+@click.argument("case_id", metavar="CASE_ID")
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="JSON report that has the failure.  [default: the failures stored in .hypothesis]",
+)
+def pin(case_id: str, report: Path | None) -> int:
+    """Pin a case that failed: it runs first from now on, wherever its check runs.
+
+    It becomes a line of rnn_props_pins.jsonl at the root of the repository; CASE_ID is shown with each failure.
+    """
+    from rnn_props import cli_files
+
+    try:
+        written = cli_files.pin(case_id, report)
+    except cli_files.CommandError as error:
+        raise click.UsageError(str(error)) from None
+    click.echo(written.text)
+    if written.note:
+        _say("note", written.note)
+    return 0
+
+
 def _run(targets: tuple[str, ...], options: Any, json_path: Path | None, no_color: bool) -> int:
     from rnn_props import api
     from rnn_props.execution.events import RunFinished

@@ -192,6 +192,11 @@ class CheckJob:
             finding = self._finding(small, outcome, inherited)
             if all((other.case_id, other.kind) != (finding.case_id, finding.kind) for other in shown):
                 shown.append(finding)  # two cases may be one when they are as small as can be
+        further = tuple(
+            self._finding(case, outcome, inherited)
+            for (key, inherited), (case, outcome) in ordered[MOST_FINDINGS:]
+            if not (inherited and key in own)
+        )
         shown += [self._unconfirmed(outcome) for outcome in fatal[:1]]
         status: Status = "passed"
         if any(finding.status == "failed" for finding in shown):
@@ -202,7 +207,7 @@ class CheckJob:
             reason = f"all {self.tally.discarded} cases were discarded, so nothing was shown"
             return self._result("skipped", (), replayed, reason=": ".join(filter(None, (reason, self.tally.why))))
         shown.sort(key=lambda finding: finding.status != "failed")
-        return self._result(status, tuple(shown), replayed)
+        return replace(self._result(status, tuple(shown), replayed), further=further)
 
     def _left_to_rp408(self, queue: list[Case], case: Case) -> list[Case]:
         """The queue without a fault that torch's own code dies of: RP408 lists it, here it would only cost workers."""
@@ -339,6 +344,11 @@ def _kind_of_fault(case: Case) -> str:
     if case.fault is None:
         return ""
     return f"{case.fault.key}, packed" if case.packing else case.fault.key
+
+
+def is_torch(target: str, contract: Contract) -> bool:
+    """Whether a target is torch's own module, so that all that it does is torch's own doing."""
+    return target.startswith("torch.nn:") and contract.torch_module is not None
 
 
 def case_key(target: str, key: str) -> bytes:

@@ -62,6 +62,7 @@ class CheckResult:
         reason: why it did not run, is not applicable, or was expected to fail.
         expected_failure: why it was expected to fail, or "".
         findings: distinct violations, the most telling first.
+        further: those of other faults beyond the most that are made smaller and shown.
     """
 
     code: str
@@ -80,6 +81,7 @@ class CheckResult:
     hint: str = ""
     expected_failure: str = ""
     findings: tuple[Finding, ...] = ()
+    further: tuple[Finding, ...] = ()
 
     @property
     def stale(self) -> bool:

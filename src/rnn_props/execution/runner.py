@@ -11,6 +11,7 @@ from typing import Any
 from hypothesis import settings
 from hypothesis.database import ExampleDatabase
 
+from rnn_props.cases import Case
 from rnn_props.checks import Check
 from rnn_props.config import TargetConfig
 from rnn_props.contracts import Contract, with_declared
@@ -19,6 +20,7 @@ from rnn_props.execution.events import Listener, TargetFinished, TargetStarted
 from rnn_props.execution.items import Item, items_of
 from rnn_props.execution.jobs import case_key, stored_case
 from rnn_props.execution.outcomes import CheckResult, TargetResult, target_status
+from rnn_props.execution.pins import Pin, fitted, save
 from rnn_props.execution.pool import Nursery, Pool, TargetUnusableError, Worker
 from rnn_props.execution.profiles import Profile
 from rnn_props.execution.session import TargetSession
@@ -41,6 +43,7 @@ class RunOptions:
         replay: whether stored failures are run first.
         contract: what targets are held to, in place of what would be inferred.
         expected_failures: why checks are expected to fail, by code, or by code and device as in `RP301@sim`.
+        pins: cases of the user's repository that run first, always.
         place: the number of this process among those that share the machine; GPUs are given out by it.
         extensions: modules to import in every process, before the target.
         declared: what a configuration says of the contract.
@@ -59,16 +62,16 @@ class RunOptions:
     replay: bool = True
     contract: Contract | None = None
     expected_failures: Mapping[str, str] = field(default_factory=dict)
+    pins: Sequence[Pin] = ()
     place: int = 0
     extensions: Sequence[str] = ()
     declared: TargetConfig = field(default_factory=TargetConfig)
     targets: Mapping[str, RunOptions] = field(default_factory=dict)
+    adapter: str = ""
 
     def of(self, target: str) -> RunOptions:
         """What is asked for of one target."""
         return self.targets.get(target, self)
-
-    adapter: str = ""
 
     @property
     def items(self) -> list[Item]:
@@ -148,12 +151,18 @@ class Runner:
         finally:
             self.pool.close_target(nursery)
 
-    def stored(self, target: str, key: str, contract: Contract) -> list[Any]:
-        """Failures of earlier runs, in a fixed order."""
+    def stored(self, target: str, key: str, contract: Contract) -> list[Case]:
+        """The pinned cases of a check, then failures of earlier runs, in a fixed order.
+
+        Raises:
+            PinError: a pinned case does not fit the contract.
+        """
+        cases = fitted(self.options.pins, target, key.partition("@")[0], contract)
         if not self.options.replay or self._database is None:
-            return []
+            return cases
         values = sorted(self._database.fetch(case_key(target, key)))
-        return [case for value in values if (case := stored_case(value, contract)) is not None]
+        failed = [case for value in values if (case := stored_case(value, contract)) is not None]
+        return [*cases, *(case for case in failed if case not in cases)]
 
     def store(self, target: str, result: CheckResult) -> None:
         """Keep the cases of a result for the next run, and forget those that fail no longer."""
@@ -169,7 +178,7 @@ class Runner:
             if value not in kept and self.options.replay:
                 self._database.delete(key, value)
         for value in kept:
-            self._database.save(key, value)
+            save(self._database, target, result.key, value)
 
     def _describe(self, nursery: Nursery, options: RunOptions) -> Contract:
         if options.contract is not None:

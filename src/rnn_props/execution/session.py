@@ -14,8 +14,9 @@ from rnn_props.checks.registry import explaining
 from rnn_props.contracts import Contract
 from rnn_props.execution.events import CheckFinished, CheckProgress, CheckStarted, ContractSettled, DeviceReady
 from rnn_props.execution.items import Item, before, with_all_before, with_prerequisites
-from rnn_props.execution.jobs import Batch, CheckJob, Job, Outcome
+from rnn_props.execution.jobs import Batch, CheckJob, Job, Outcome, is_torch
 from rnn_props.execution.outcomes import CheckResult
+from rnn_props.execution.pins import PinError
 from rnn_props.execution.plans import Plans
 from rnn_props.execution.pool import Nursery, Worker
 from rnn_props.subjects import died_in_torch, own_frame_of_death
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 #: Statuses of a check on which others can rest.
 _SOUND = frozenset({"passed", "warned", "not_applicable", "skipped", "expected_failure"})
 _PROGRESS_EVERY = 0.1
+#: What to do about a pinned case that can't be run.
+_PIN_HINT = "This is not the module's failure: the file of pinned cases is out of date."
 #: On a busy machine a case may take this many times its limit by the clock.
 _STARVED_AT_MOST = 10
 
@@ -143,9 +146,7 @@ class TargetSession:
     def _without_running(self, item: Item) -> CheckResult | None:
         """The result of a check that is blocked or does not apply, or whose device is not there."""
         check = item.check
-        blank = CheckResult(
-            code=check.code, check=check.name, statement=check.statement, status="not_applicable", device=item.device
-        )
+        blank = _blank(item)
         reason = check.not_applicable(self.contract)
         if reason is not None:
             return replace(blank, reason=reason)
@@ -167,6 +168,11 @@ class TargetSession:
 
     def _start(self, item: Item, slot: _Slot) -> None:
         check = item.check
+        try:
+            stored = self._runner.stored(self._target, item.key, self.contract)
+        except PinError as error:
+            self._finish(replace(_blank(item), status="error", reason=str(error), hint=_PIN_HINT))
+            return
         self._runner.listener(CheckStarted(self._target, check.code, check.name, item.device))
         job = CheckJob(
             check=check,
@@ -174,8 +180,8 @@ class TargetSession:
             profile=self._options.profile,
             cases=self._plans.cases(check),
             device=item.device,
-            stored=self._runner.stored(self._target, item.key, self.contract),
-            is_torch=self._target.startswith("torch.nn:") and self.contract.torch_module is not None,
+            stored=stored,
+            is_torch=is_torch(self._target, self.contract),
             strict=self._options.strict,
         )
         running = job.run()
@@ -370,6 +376,13 @@ class TargetSession:
             self._runner.listener(
                 CheckProgress(self._target, check.code, check.name, len(slot.outcomes), slot.batch.shrinking, device)
             )
+
+
+def _blank(item: Item) -> CheckResult:
+    check = item.check
+    return CheckResult(
+        code=check.code, check=check.name, statement=check.statement, status="not_applicable", device=item.device
+    )
 
 
 def _death(kind: str, signal: str, words: str, seconds: float) -> Outcome:

@@ -106,7 +106,7 @@ class _Worker:
         for data in request["cases"]:
             started, before = time.perf_counter(), self._stopwatch.seconds
             trial = Trial(Case.from_json(data), self._contract, factory, request["thorough"], device)
-            outcome = _outcome(check, trial)
+            outcome = outcome_of(check, trial)
             if outcome["kind"] != "passed" and (lost := why_lost(device)):
                 outcome = {
                     "kind": "crashed",
@@ -121,7 +121,7 @@ class _Worker:
                 return
 
 
-def _outcome(check: Check, trial: Trial) -> dict[str, Any]:
+def outcome_of(check: Check, trial: Trial) -> dict[str, Any]:
     """Run one case, and say how it went. Nothing that it raises gets past here."""
     try:
         check.run(trial)

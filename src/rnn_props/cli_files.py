@@ -1,0 +1,148 @@
+"""What the commands do that write files into the user's repository."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hypothesis import settings
+
+from rnn_props.api import Options, TargetChecks
+from rnn_props.checks import get, select
+from rnn_props.contracts import Contract
+from rnn_props.execution import pins
+from rnn_props.generation import SuiteFile, UpdateError, github_workflow, suite_file, updated
+from rnn_props.reporting import UnwritableError, ensure_writable
+
+#: Where GitHub looks for workflows.
+WORKFLOW = Path(".github/workflows/rnn-props.yml")
+
+
+class CommandError(Exception):
+    """A command that can't do what it was asked to. The message says what was wrong and what to write instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What became of a file.
+
+    Attributes:
+        done: whether the file is now as it should be.
+        text: what there is to say, or to show.
+        note: what there is to say beside what is shown.
+    """
+
+    done: bool
+    text: str
+    note: str = ""
+
+
+def contract_of(target: str, arguments: Mapping[str, Any]) -> Contract:
+    """The contract that a target would be held to; found out in a worker process.
+
+    Raises:
+        TargetError: it can't be used.
+    """
+    with TargetChecks(target, Options(arguments=arguments, jobs=1)) as checks:
+        return checks.open().contract
+
+
+def generate(
+    target: str,
+    output: Path | None,
+    *,
+    style: Any = "pytest",
+    checks: Sequence[str] = (),
+    skip: Sequence[str] = (),
+    arguments: Mapping[str, Any] | None = None,
+    update: bool = False,
+) -> Written:
+    """Write a test file, or give its text where no output is named.
+
+    Raises:
+        CommandError: it can't be written.
+        TargetError: the target can't be used.
+        ValueError: a check is unknown, or none applies.
+    """
+    chosen = select(checks, skip)
+    if output is not None:
+        _writable(output)
+    new = suite_file(target, contract_of(target, arguments or {}), chosen, style)
+    return Written(True, new.text.rstrip("\n")) if output is None else _put(output, new.text, new, update)
+
+
+def generate_workflow(targets: Sequence[str], output: Path | None) -> Written:
+    """Write a workflow for GitHub.
+
+    Raises:
+        CommandError: it can't be written.
+    """
+    place = output or WORKFLOW
+    if output is None:
+        place.parent.mkdir(parents=True, exist_ok=True)
+    _writable(place)
+    return _put(place, github_workflow(targets), None, update=False)
+
+
+def pin(case_id: str, report: Path | None) -> Written:
+    """Pin the failures with an id, from the database of failures or from a report.
+
+    Raises:
+        CommandError: there is none, or the file can't be read or written.
+    """
+    path = pins.place(Path.cwd())
+    if not re.fullmatch("[0-9a-f]{6}", case_id):
+        raise CommandError(f"'{case_id}' is no case id: those are six hexadecimal digits, as a failure shows them")
+    database = settings.get_profile("default").database
+    try:
+        if report is not None:
+            found = pins.reported(json.loads(report.read_text(encoding="utf-8")), case_id)
+        else:
+            found = [] if database is None else pins.stored(database, case_id)
+        if not found:
+            where = f"in {report}" if report is not None else "among the failures that are stored here (.hypothesis)"
+            raise CommandError(f"there is no case {case_id} {where}; run the check again, or name a report: --report")
+        new = pins.add(path, found)
+    except (OSError, ValueError) as error:
+        raise CommandError(f"cannot pin {case_id}: {error}") from None
+    said = [f"pinned {item.code} {get(item.code).name} of {item.target}" for item in new]
+    return Written(True, "\n".join(said or [f"{case_id} is pinned already"]), f"see {path}; it belongs under version "
+                   "control" if new else "")  # fmt: skip
+
+
+def _writable(path: Path) -> None:
+    try:
+        ensure_writable(path)
+    except UnwritableError as error:
+        raise CommandError(str(error)) from None
+
+
+def _put(path: Path, text: str, new: SuiteFile | None, update: bool) -> Written:
+    """Write a file that is not there; show the difference to one that is."""
+    if not path.exists():
+        path.write_text(text, encoding="utf-8")
+        count = "" if new is None else f": {len(new.tests)} tests"
+        return Written(True, f"wrote {path}{count}")
+    present = path.read_text(encoding="utf-8")
+    if present == text:
+        return Written(True, f"{path} is as it would be written: nothing to do")
+    if update and new is not None:
+        try:
+            merged, added = updated(present, new)
+        except UpdateError as error:
+            raise CommandError(f"cannot add tests to {path}: {error}") from None
+        if not added:
+            return Written(True, f"{path} has every test already: nothing to do")
+        path.write_text(merged, encoding="utf-8")
+        return Written(True, f"added to {path}: {', '.join(added)}")
+    lines = difflib.unified_diff(
+        present.splitlines(keepends=True), text.splitlines(keepends=True), str(path), f"{path} (would be written)"
+    )
+    advice = "--update adds the tests that it has not and leaves the rest; or " if new is not None else ""
+    note = f"{path} is there already, and was left as it is: {advice}name another file, or delete this one"
+    return Written(False, "".join(lines).rstrip("\n"), note)

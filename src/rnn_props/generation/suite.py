@@ -1,0 +1,226 @@
+"""The text of a test file: the contract as code, then one test a property, in the order in which they rest on each
+other."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from rnn_props import __version__
+from rnn_props.cases import judge, make_call
+from rnn_props.checks import Check
+from rnn_props.contracts import Contract
+from rnn_props.execution.items import Item, with_prerequisites
+from rnn_props.execution.plans import Plans
+from rnn_props.execution.profiles import PROFILES
+from rnn_props.generation.code import WIDTH, Call, Name, contract_call, names_used, source
+from rnn_props.targets import parse
+
+Style = Literal["pytest", "unittest"]
+STYLES: tuple[Style, ...] = get_args(Style)
+
+#: Examples of a check that gets its whole share; more is up to the profile of Hypothesis's that runs them.
+_EXAMPLES = 100
+
+#: A first call loads kernels, and what Hypothesis explains would be lines of rnn_props.
+_PROPERTY = (
+    "PROPERTY = settings(",
+    "    deadline=None,",
+    "    phases=set(Phase) - {Phase.explain},",
+    "    suppress_health_check=[HealthCheck.too_slow],",
+    ")",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteFile:
+    """The text of a test file in its parts, so that tests can be put into one that is there.
+
+    Attributes:
+        head: docstring, imports, contract.
+        tests: the source of each test by its name, without its indent.
+        class_name: of the class that the tests stand in, or "".
+        imports: the import lines in the head.
+    """
+
+    head: str
+    tests: dict[str, str]
+    class_name: str
+    imports: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """The whole file."""
+        if not self.class_name:
+            return "\n\n\n".join([self.head, *self.tests.values()]) + "\n"
+        methods = "\n\n".join(textwrap.indent(test, "    ") for test in self.tests.values())
+        return f"{self.head}\n\n\nclass {self.class_name}(unittest.TestCase):\n{methods}\n"
+
+
+def suite_file(target: str, contract: Contract, checks: Sequence[Check], style: Style = "pytest") -> SuiteFile:
+    """A test file for one target.
+
+    Args:
+        target: its name, as text.
+        contract: what it is held to.
+        checks: those to write tests of; what does not apply is listed in the head.
+        style: of the file.
+
+    Raises:
+        ValueError: no check applies, or the contract can't be written down.
+    """
+    call = contract_call(contract)
+    chosen = [check for check in checks if "cpu" in check.on]
+    ordered = [item.check for item in with_prerequisites([Item(check, "cpu") for check in chosen])]
+    reasons = {check.code: check.not_applicable(contract) for check in chosen}
+    applicable = [check for check in ordered if check in chosen and reasons[check.code] is None]
+    if not applicable:
+        raise ValueError(f"no test to write: none of the chosen checks applies to {target} on the CPU")
+    tests = {f"test_{check.name.replace('.', '_')}": _test(check, contract, style) for check in applicable}
+    name = parse(target).name
+    body = "\n".join(tests.values())
+    imports = _imports(style, body, names_used(call))
+    head = "\n".join(
+        [
+            _docstring(target, name, style, {code: why for code, why in reasons.items() if why is not None}),
+            "",
+            *imports,
+            "",
+            "# What the module and its callers agree on: how it is built, called, and what its",
+            "# shapes are. Correct it where it is wrong: every test below is held to it.",
+            source(call, prefix="CONTRACT = "),
+            source(Call("Suite", (target, Name("CONTRACT"))), prefix="MODULE = "),
+            *(_PROPERTY if "@given" in body else []),
+        ]
+    )
+    return SuiteFile(head, tests, f"{name.strip('_')}Properties" if style == "unittest" else "", tuple(imports))
+
+
+def _docstring(target: str, name: str, style: Style, absent: dict[str, str]) -> str:
+    run = "pytest" if style == "pytest" else "python -m unittest"
+    text = [
+        f'"""Properties of {name}.',
+        "",
+        f"Written by `rnn-props generate` {__version__}. The file is yours: edit it.",
+        "",
+        *_wrapped(
+            "Each test is a rule that recurrent modules keep. `case` is one generated example: constructor arguments, "
+            "sizes, seeds of parameters, input and initial state. A failure shows the smallest case that fails, as "
+            f"code. Run it with {run} in the folder from which {target} can be imported; `rnn-props explain CODE` has "
+            "a page for each rule."
+        ),
+        "",
+        *_wrapped(
+            "Valid cases run in this process. Bad input may kill the process that it is tried in, so it is tried in "
+            "worker processes."
+        ),
+    ]
+    groups: dict[str, list[str]] = {}
+    for code, reason in absent.items():
+        groups.setdefault(reason, []).append(code)
+    if groups:
+        text += ["", "Not applicable:"]
+        for reason, codes in groups.items():
+            text += _wrapped(f"- {', '.join(codes)}: {reason}", following="  ")
+    return "\n".join([*text, '"""'])
+
+
+def _wrapped(text: str, following: str = "", indent: int = 0) -> list[str]:
+    safe = text.replace("\\", "\\\\").replace('"""', "'''")
+    return textwrap.wrap(safe, WIDTH - indent, subsequent_indent=following, break_long_words=False,
+                         break_on_hyphens=False)  # fmt: skip
+
+
+def _imports(style: Style, body: str, names: set[str]) -> list[str]:
+    """The import lines that the tests need, in the order in which sorters put them."""
+    domains = sorted(names - {"Contract", "Capabilities"}, key=lambda name: (name.islower(), name))
+    standard = ["from __future__ import annotations", ""]
+    if style == "unittest":
+        standard += ["import unittest", ""]
+    third = ["import pytest"] if style == "pytest" and "@pytest." in body else []
+    has_cases = "@given" in body
+    if has_cases:
+        third.append("from hypothesis import HealthCheck, Phase, given, settings")
+    ours = ["Capabilities"] if "Capabilities" in names else []
+    ours += ["Case"] if has_cases else []
+    ours += ["Contract", "Suite", *(["strategies"] if has_cases else [])]
+    third.append(f"from rnn_props import {', '.join(ours)}")
+    if domains:
+        third.append(f"from rnn_props.contracts import {', '.join(domains)}")
+    return [*standard, *_sorted(third)]
+
+
+def _sorted(lines: list[str]) -> list[str]:
+    """`import x` before `from x import y`, each by name: isort's order, rnn_props taken as a library."""
+    return sorted(lines, key=lambda line: (line.startswith("from"), line.split()[1]))
+
+
+def _test(check: Check, contract: Contract, style: Style) -> str:
+    own = "self, " if style == "unittest" else ""
+    name = f"test_{check.name.replace('.', '_')}"
+    indent = 8 if style == "unittest" else 4
+    rule = _rule(check, indent)
+    if check.each_fault:
+        return _fault_table(check, contract, style, name, rule)
+    if check.needs.faults or check.compiler:
+        return "\n".join([f"def {name}({own.rstrip(', ')}) -> None:", *rule, f'    MODULE.passes("{check.code}")'])
+    share = round(_EXAMPLES * check.share)
+    how = f"@settings(PROPERTY, max_examples={max(share, 1)})" if share < _EXAMPLES else "@PROPERTY"
+    return "\n".join(
+        [
+            how,
+            f'@given(case=strategies.cases(CONTRACT, "{check.code}"))',
+            f"def {name}({own}case: Case) -> None:",
+            *rule,
+            f'    MODULE.holds("{check.code}", case)',
+        ]
+    )
+
+
+def _rule(check: Check, indent: int) -> list[str]:
+    """The docstring of a test: the code, and what the check holds."""
+    text = f"{check.code}: {check.statement}"
+    first, *rest = _wrapped(f"QQQ{text}", indent=indent)
+    if not rest and indent + len(first) + 3 > WIDTH:
+        first, *rest = _wrapped(f"QQQ{text}", indent=indent + 3)
+    lines = [f"    {first}", *(f"    {line}" for line in rest)]
+    lines[0] = lines[0].replace("QQQ", '"""', 1)
+    if not rest:  # formatters put the closing quotes there, whatever the width
+        return [f'{lines[0]}"""']
+    return [*lines, '    """']
+
+
+def _fault_table(check: Check, contract: Contract, style: Style, name: str, rule: list[str]) -> str:
+    """A test with a row for each fault that makes a call invalid by the contract."""
+    faults = fault_keys(check, contract)
+    if style == "unittest":
+        table = " " * 8 + source(faults, 8, prefix="for fault in ", suffix=":")  # where the method will stand
+        loop = [line[4:] for line in table.split("\n")]
+        call = ["        with self.subTest(fault=fault):", f'            MODULE.rejects("{check.code}", fault)']
+        return "\n".join([f"def {name}(self) -> None:", *rule, *loop, *call])
+    return "\n".join(
+        [
+            "@pytest.mark.parametrize(",
+            '    "fault",',
+            "    [",
+            *(f"        {source(fault)}," for fault in faults),
+            "    ],",
+            ")",
+            f"def {name}(fault: str) -> None:",
+            *rule,
+            f'    MODULE.rejects("{check.code}", fault)',
+        ]
+    )
+
+
+def fault_keys(check: Check, contract: Contract) -> list[str]:
+    """The faults of a check that make some call invalid, by the judge."""
+    found: dict[str, None] = {}
+    for case in Plans(contract, PROFILES["quick"], 0, None).cases(check):
+        if case.fault is not None and case.fault.key not in found:
+            verdict = judge(make_call(case, contract), contract, case.dtype)
+            if verdict.kind == "invalid":
+                found[case.fault.key] = None
+    return list(found)

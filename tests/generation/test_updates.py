@@ -1,0 +1,129 @@
+"""`rnn-props generate` and a file that is there: nothing of the user's is ever lost."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click.testing
+import pytest
+import torch
+
+from rnn_props import cli_files
+from rnn_props.checks import select
+from rnn_props.cli import cli
+from rnn_props.generation import UpdateError, github_workflow, suite_file, updated
+from rnn_props.inference import infer_contract
+
+
+def written(checks: tuple[str, ...], style: Any = "pytest") -> Any:
+    return suite_file("torch.nn:GRU", infer_contract(torch.nn.GRU), select(checks), style)
+
+
+@pytest.mark.parametrize("style", ["pytest", "unittest"])
+def test_an_update_adds_what_is_missing_and_leaves_edits_alone(style: str, tmp_path: Path) -> None:
+    pytest.importorskip("ruff")
+    present = written(("RP101", "RP201"), style).text.replace('MODULE.holds("RP101", case)', "assert case  # mine")
+    merged, added = updated(present, written(("RP101", "RP201", "RP105", "RP401"), style))
+    assert added == ["test_type_dtype", "test_reject_input"]
+    assert "assert case  # mine" in merged
+    assert 'MODULE.holds("RP101", case)' not in merged
+    kept = [line for line in present.split("\n") if line.strip()]
+    assert [line for line in merged.split("\n") if line in set(kept)] != []
+    assert set(kept) <= set(merged.split("\n"))
+    (tmp_path / "test_it.py").write_text(merged, encoding="utf-8")
+    for arguments in (["check"], ["format", "--check"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "ruff", *arguments, "--isolated", str(tmp_path)],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert updated(merged, written(("RP101", "RP401"), style)) == (merged, [])
+
+
+@pytest.mark.parametrize(
+    ("present", "style", "message"),
+    [
+        ("def broken(:\n", "pytest", "it is no Python: .* in line 1"),
+        ("x = 1\n", "unittest", "it has no class GRUProperties"),
+        ("x = 1\n", "pytest", "it has no CONTRACT, which the new tests use"),
+    ],
+)
+def test_a_file_that_tests_can_not_be_added_to_is_an_error(present: str, style: str, message: str) -> None:
+    with pytest.raises(UpdateError, match=message):
+        updated(present, written(("RP101",), style))
+
+
+@pytest.fixture
+def known_contract(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The command without the worker process that finds the contract out."""
+    monkeypatch.setattr(cli_files, "contract_of", lambda target, arguments: infer_contract(torch.nn.GRU))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def invoke(*arguments: str) -> tuple[int, str]:
+    """The exit status and everything that was printed."""
+    outcome = click.testing.CliRunner().invoke(cli, ["generate", *arguments])
+    return outcome.exit_code, outcome.output
+
+
+def test_a_file_that_is_there_is_shown_the_difference_and_left_alone(known_contract: Path) -> None:
+    path = known_contract / "test_gru.py"
+    arguments = ("torch.nn:GRU", "-o", "test_gru.py", "--checks", "RP101,RP105")
+    assert invoke(*arguments) == (0, "wrote test_gru.py: 2 tests\n")
+    assert invoke(*arguments) == (0, "test_gru.py is as it would be written: nothing to do\n")
+    edited = path.read_text(encoding="utf-8").replace("integers(1, 7)", "integers(1, 9)", 1)
+    path.write_text(edited, encoding="utf-8")
+    status, said = invoke(*arguments)
+    assert status == 1
+    assert '-        "input_size": integers(1, 9),\n+        "input_size": integers(1, 7),\n' in said
+    assert "test_gru.py is there already, and was left as it is: --update adds the tests that it has not" in said
+    assert path.read_text(encoding="utf-8") == edited
+    assert invoke(*arguments, "--checks", "RP107", "--update") == (0, "added to test_gru.py: test_shape_parameters\n")
+    now = path.read_text(encoding="utf-8")
+    assert now.startswith(edited.rstrip("\n"))
+    assert invoke(*arguments, "--update") == (0, "test_gru.py has every test already: nothing to do\n")
+
+
+def test_without_a_file_the_text_is_printed(known_contract: Path) -> None:
+    status, said = invoke("torch.nn:GRU", "--checks", "RP101", "--style", "unittest")
+    assert status == 0
+    assert "class GRUProperties(unittest.TestCase):\n    @PROPERTY\n" in said
+    ast.parse(said)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["torch.nn:GRU", "-o", "no/such/folder/t.py"], "cannot write no/such/folder/t.py: there is no folder"),
+        (["torch.nn:GRU", "-o", "."], "cannot write .: it is a folder; name a file in it"),
+        (["torch.nn:GRU", "a:B"], "a test file is written for one target; call it once for each"),
+        (["torch.nn:GRU", "--checks", "RP999"], "no check matches 'RP999'"),
+        (["torch.nn:GRU", "--checks", "RP801"], "none of the chosen checks applies to torch.nn:GRU on the CPU"),
+    ],
+)
+def test_bad_input_is_one_clear_line(known_contract: Path, arguments: list[str], message: str) -> None:
+    status, said = invoke(*arguments)
+    assert status == 2
+    assert message in said
+
+
+def test_a_workflow_has_a_job_for_a_push_and_one_for_a_night(known_contract: Path) -> None:
+    yaml = pytest.importorskip("yaml")
+    assert invoke("pkg.models:MyLSTM", "sub dir/m.py:X", "--ci", "github")[0] == 0
+    path = known_contract / ".github" / "workflows" / "rnn-props.yml"
+    found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert set(found["jobs"]) == {"push", "nightly"}
+    runs = [step["run"] for job in found["jobs"].values() for step in job["steps"] if "run" in step]
+    assert runs[1] == 'rnn-props check pkg.models:MyLSTM "sub dir/m.py:X" --json rnn-props.json'
+    assert runs[3] == ('rnn-props check pkg.models:MyLSTM "sub dir/m.py:X" --profile nightly --json rnn-props.json')
+    path.write_text("mine: true\n", encoding="utf-8")
+    assert invoke("pkg.models:MyLSTM", "--ci", "github")[0] == 1
+    assert path.read_text(encoding="utf-8") == "mine: true\n"
+    assert github_workflow(["a:B"]).count("rnn-props check a:B ") == 2
