@@ -56,6 +56,7 @@ class Probe:
             contract = self._hold(self._settle_memory(contract))
         hyperparameters = self.simplest()
         subject = self._usable(hyperparameters)
+        contract = self._hold(quantised(contract, subject))
         contract = self._hold(self._without_what_is_not_implemented(contract, hyperparameters))
         capabilities = contract.capabilities
         if not capabilities.torch_contract:
@@ -86,7 +87,9 @@ class Probe:
             contract = replace(contract, logic_dtype="float32").with_evidence(
                 "the simplest call does not run in float64: logic is checked in float32"
             )
-        return quantised(contract, subject)
+            if contract.capabilities.per_tensor_quantised:
+                contract = replace(contract, capabilities=replace(contract.capabilities, dtypes=("float32",)))
+        return contract
 
     def _hold(self, contract: Contract) -> Contract:
         """Go on under what is settled so far."""
@@ -135,6 +138,24 @@ class Probe:
         return simplest(self._contract)
 
     def _usable(self, hyperparameters: Mapping[str, Any]) -> Subject:
+        """The simplest subject, called once.
+
+        Raises:
+            ProbeError: it can't be built or called, or makes its parameters at its first call.
+        """
+        built = {
+            name for name, _ in self._factory.subject(hyperparameters, 0, dtype="float32").module.named_parameters()
+        }
+        subject = self._called(hyperparameters)
+        late = [name for name, _ in subject.module.named_parameters() if name not in built]
+        if late and len(late) == sum(1 for _ in subject.module.named_parameters()):
+            raise ProbeError(
+                f"it makes its parameters ({late[0]}, ...) at its first call, so that no two instances can be "
+                "compared; write a function that builds it and calls it once, and name that as the target"
+            )
+        return subject
+
+    def _called(self, hyperparameters: Mapping[str, Any]) -> Subject:
         try:
             subject = self._factory.subject(hyperparameters, 0, dtype="float32")
             self._call(subject, self._inputs())
