@@ -42,46 +42,15 @@ _CELL = ("cell", "B I", None, _H)
 _PAIR_CELL = ("cell", "B I", None, _PAIR)
 
 #: torchrecurrent's classes whose state is one tensor, and those whose state is a pair.
-_ONE_TENSOR = [
-    "AntisymmetricRNN",
-    "GatedAntisymmetricRNN",
-    "NBR",
-    "BR",
-    "CFN",
-    "DSGU",
-    "FastRNN",
-    "FastGRNN",
-    "ATR",
-    "IndRNN",
-    "LiGRU",
-    "LightRU",
-    "MGU",
-    "MinimalRNN",
-    "MiRU1",
-    "MiRU2",
-    "MUT1",
-    "MUT2",
-    "MUT3",
-    "SGU",
-    "SGRN",
-    "STAR",
-    "TRNN",
+_ONE_TENSOR = (
+    "AntisymmetricRNN", "GatedAntisymmetricRNN", "NBR", "BR", "CFN", "DSGU", "FastRNN", "FastGRNN", "ATR", "IndRNN",
+    "LiGRU", "LightRU", "MGU", "MinimalRNN", "MiRU1", "MiRU2", "MUT1", "MUT2", "MUT3", "SGU", "SGRN", "STAR", "TRNN",
     "UGRNN",
-]
-_TWO_TENSORS = [
-    "JANET",
-    "LEM",
-    "MultiplicativeLSTM",
-    "NAS",
-    "OriginalLSTM",
-    "PeepholeLSTM",
-    "RAN",
-    "ResLSTM",
-    "coRNN",
-    "TGRU",
-    "UnICORNN",
-    "WMCLSTM",
-]
+)  # fmt: skip
+_TWO_TENSORS = (
+    "JANET", "LEM", "MultiplicativeLSTM", "NAS", "OriginalLSTM", "PeepholeLSTM", "RAN", "ResLSTM", "coRNN",
+    "UnICORNN", "WMCLSTM",
+)  # fmt: skip
 
 KNOWN: tuple[Known, ...] = (
     _known("torch.ao.nn.quantizable:LSTM", "torch", _LSTM, "RP101"),
@@ -91,9 +60,8 @@ KNOWN: tuple[Known, ...] = (
     _known("ncps.torch:LTC", "ncps==1.0.1", ("rnn", "T B I", "T B H", _H), "RP807"),
     _known("ncps.torch:CfCCell", "ncps==1.0.1", ("cell", "B I", "B H", _H)),
     _known("minGRU_pytorch:minGRU", "minGRU-pytorch==0.2.1", ("rnn", "B T I", "B T I", "'B 1 I'")),
-    _known(
-        "minGRU_pytorch.minLSTM:minLSTM", "minGRU-pytorch==0.2.1", ("rnn", "B T I", "B T I", "'B 1 I'"), "RP201", "RP702"
-    ),
+    _known("minGRU_pytorch.minLSTM:minLSTM", "minGRU-pytorch==0.2.1", ("rnn", "B T I", "B T I", "'B 1 I'"),
+           "RP201", "RP702"),
     _known("snntorch:Leaky", "snntorch==1.0.0", ("cell", "B 3", "B 3", "'B 3'"), "RP105", "RP401", "RP402", "RP902"),
     _known("snntorch:Synaptic", "snntorch==1.0.0", ("cell", "B 3", "B 3", "('B 3', 'B 3')"), "RP105", "RP402", "RP902"),
     _known(
@@ -133,6 +101,11 @@ KNOWN: tuple[Known, ...] = (
     _known("neuralfields:NeuralField", "neuralfields==0.5.2", ("model", "B T I", "B T O", "None")),
     _known("light_recurrent_unit_pytorch:LightRecurrentUnit", "light-recurrent-unit-pytorch==0.1.4",
            ("rnn", "B T I", "B T I", "Layers('B I')")),
+    _known("torchrecurrent:TGRU", "torchrecurrent==0.2.5",
+           ("rnn", "T B I", "T B H", "('L B H', Layers('B I', kind='tuple'))")),
+    _known("torchrecurrent:TGRUCell", "torchrecurrent==0.2.5", ("cell", "B I", None, "('B H', 'B I')")),
+    _known("torchrecurrent:MCLSTMCell", "torchrecurrent==0.2.5", ("cell", "B I", "B H", _PAIR)),
+    _known("torchrecurrent:IntersectionRNNCell", "torchrecurrent==0.2.5", ("cell", "B I", "B I", "'B I'")),
     *(_known(f"torchrecurrent:{name}", "torchrecurrent==0.2.5", _RNN) for name in _ONE_TENSOR),
     *(_known(f"torchrecurrent:{name}", "torchrecurrent==0.2.5", _LSTM) for name in _TWO_TENSORS),
     *(_known(f"torchrecurrent:{name}Cell", "torchrecurrent==0.2.5", _CELL) for name in _ONE_TENSOR),
