@@ -178,8 +178,8 @@ _CHECK_OPTIONS = (
                   help="Constructor argument that is held at a value, a Python literal or else a string; repeatable.  "
                   "[default: none]"),
     click.option("--adapter", callback=_adapter, metavar="FILE[:NAME]",
-                 help="Adapter that says how to build and call the module ('rnn-props infer --adapter' writes a "
-                 "stub).  [default: none]"),
+                 help="How to build and call a module that fits no convention ('rnn-props infer -h').  "
+                 "[default: none]"),
     click.option("--device", "devices", multiple=True, metavar="NAME", default=("cpu",),
                   help="Device to run on: cpu, sim (a simulated accelerator), cuda, cuda:N, mps, or all that are "
                   "there; repeatable.  [default: cpu]"),
@@ -482,8 +482,9 @@ def infer(target: str, form: str | None, arguments: dict[str, Any], adapter: str
             return _write_stub(target, file)
 
     from rnn_props import api
+    from rnn_props.checks import all_checks
     from rnn_props.contracts import to_python, to_toml
-    from rnn_props.infer_text import contract_text
+    from rnn_props.inference import contract_text
     from rnn_props.targets import TargetError
 
     try:
@@ -491,14 +492,16 @@ def infer(target: str, form: str | None, arguments: dict[str, Any], adapter: str
     except TargetError as error:
         raise click.UsageError(str(error)) from None
     if form is None:
-        click.echo(contract_text(target, contract, _width()))
+        applicable = sum(item.not_applicable(contract) is None for item in all_checks())
+        note = f"{applicable} of {len(all_checks())} checks apply to it"
+        click.echo(contract_text(target, contract, _width(), note))
     else:
         click.echo(to_toml(contract, target) if form == "toml" else to_python(contract, target), nl=False)
     return 0
 
 
 def _write_stub(target: str, file: Path) -> int:
-    from rnn_props.adapter_stub import stub
+    from rnn_props.inference import stub
 
     try:
         file.write_text(stub(target, file), encoding="utf-8")

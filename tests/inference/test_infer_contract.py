@@ -34,6 +34,7 @@ OTHER_CONVENTIONS = {
     "StreamingTagger",
     "StreamingSummary",
     "MinGRULoop",
+    "DecayingGRU",
 }
 MODELS: dict[str, tuple[str, str]] = {
     "LSTMModel": ("B T I", "B O"),

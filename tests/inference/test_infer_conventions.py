@@ -127,7 +127,7 @@ def test_a_reset_method_alone_makes_no_stateful_module() -> None:
     [
         ({"convention": "lengths"}, "needs arguments="),
         ({"convention": "stateful"}, "needs reset=NAME"),
-        ({"arguments": {"mask": "mask"}}, "arguments has names for 'lengths' and 'state'"),
+        ({"arguments": {"mask": "mask"}}, "arguments has names for 'lengths', 'state' and 'time_spans'"),
         ({"convention": "seq2seq"}, "convention must be one of rnn, cell, model, lengths, stateful"),
     ],
 )

@@ -172,8 +172,8 @@ def _judge_input(call: Call, contract: Contract, dtype: str) -> Verdict | None:
     if rule.names <= set(sizes) and not capabilities.any_width:
         wrong = rule.mismatch(tuple(given.shape), sizes, "input")
         if wrong is not None:
-            # No features at all broadcast against a single one.
-            return Verdict("invalid", wrong, advice=given.numel() == 0 and not strict)
+            broadcasts = given.numel() == 0 or _broadcasts(tuple(given.shape), rule.shape(sizes))
+            return Verdict("invalid", wrong, advice=broadcasts and not strict)
     if given.dtype != DTYPES[dtype]:
         text = f"the input is {_name(given.dtype)}, the module {dtype}"
         return Verdict("invalid", text, advice=not strict)

@@ -49,6 +49,8 @@ class Space:
         either = (True, False) if contract.capabilities.unbatched else (True,)
         dimensions["batched"] = either if needs.batched is None else (needs.batched,)
         states = ("none",) if contract.state is None else needs.states
+        if contract.capabilities.positive_state:
+            states = tuple(kind for kind in states if kind != "zeros")  # the edge: log(0) has no gradient
         dimensions["state"] = states if contract.capabilities.optional_state else _given(states)
         dimensions["dtype"] = contract.capabilities.dtypes if needs.dtypes == "each" else (contract.logic_dtype,)
         dimensions["fill"] = (*needs.fills, *own_fills()) if needs.fills == INPUT_FILLS else needs.fills

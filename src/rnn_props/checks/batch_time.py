@@ -246,7 +246,7 @@ def strides(t: Trial) -> None:
 @check(
     "RP309",
     "time.length",
-    when=when.all_of(when.has_sequence),
+    when=when.all_of(when.has_sequence, when.unquantised),
     needs=Needs(lengths=(1, 17, 65, 130, 257), batches=(1, 2), roles={"bidirectional": (False,)}, fills=("normal",)),
     share=0.35,
     after=(*BASICS, "RP304"),

@@ -30,7 +30,7 @@ def _chunkable(case: Case, contract: Contract) -> Case:
 @check(
     "RP201",
     "state.continuity",
-    when=when.has_sequence_state,
+    when=when.all_of(when.has_sequence_state, when.unquantised),
     needs=Needs(splits=True),
     prepare=_chunkable,
     after=(*BASICS, "RP208"),
@@ -134,7 +134,7 @@ def _runs_in_one_direction(contract: Contract) -> bool:
 @check(
     "RP202",
     "state.stepwise",
-    when=when.has_sequence_state,
+    when=when.all_of(when.has_sequence_state, when.unquantised),
     needs=Needs(lengths=(2, 3, 4, 5, 6, 13), roles=_ONE_DIRECTION),
     after=(*BASICS, "RP208"),
     explained_by=("RP201",),

@@ -17,7 +17,9 @@ from rnn_props.subjects import Result, Subject, Tree, cut, map_tree, state_leave
 
 _DIRECTIONS = ("forward", "backward")
 _BIDIRECTIONAL = when.all_of(
-    when.has_sequence_state, when.capable("bidirectional", "it has no bidirectional configuration")
+    when.has_sequence_state,
+    when.capable("bidirectional", "it has no bidirectional configuration"),
+    when.unquantised,
 )
 
 

@@ -141,7 +141,7 @@ def _used_leaf(t: Trial, base: Result, index: int, name: str, layer: int | None,
         direction = torch.randn(part.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
         part.add_((nudge * direction).to(part.dtype))
         result = t.call(state=state)
-        if others and axis is not None:
+        if others and axis is not None and not t.contract.capabilities.per_tensor_quantised:
             t.same_result(
                 t.rows_of(result, others), t.rows_of(base, others), f"other batch rows after a change of {place}"
             )

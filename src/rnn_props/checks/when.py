@@ -71,6 +71,7 @@ independent_rows = all_of(
     lacks("batch_statistics", "batch statistics are part of its contract"),
     lacks("per_tensor_quantised", "one quantisation scale for the whole tensor is part of its contract"),
 )
+unquantised = lacks("per_tensor_quantised", "one quantisation scale for the whole tensor is part of its contract")
 not_stateful = lacks("stateful", "it keeps its state between calls by contract")
 differentiable = capable("differentiable", "it is not differentiable by contract")
 causal = all_of(

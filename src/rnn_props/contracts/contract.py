@@ -137,8 +137,9 @@ class Contract:
             `(input) -> output` with a state that is kept until it is reset; or an adapter (`rnn_props.Adapter`), an
             object at the top level of a module or the text `"module:NAME"`, that says how to build and call.
         arguments: the names of forward's arguments that are passed by keyword, by what they are: `lengths` (each row's
-            length, int64 of shape `(B,)`) and `state` (several names, with spaces between, where each member of the
-            state is an argument of its own).
+            length, int64 of shape `(B,)`), `time_spans` (the time between steps, `(B, T)` or `(T, B)` as the input
+            is; left out by all checks but RP310) and `state` (several names, with spaces between, where each member of
+            the state is an argument of its own).
         keywords: further arguments of forward, each always passed with this value, such as `{"return_state": True}`.
         result: what the parts of a returned tuple are, such as `"output, *state"`; "" for the convention's own form.
         padding: what the output has beyond a row's length, or None where nothing is agreed.
@@ -188,9 +189,11 @@ class Contract:
             raise ValueError("convention 'lengths' needs arguments={'lengths': NAME}: the name of forward's argument")
         if self.convention == "stateful" and not self.reset:
             raise ValueError("convention 'stateful' needs reset=NAME: the method that makes the module forget")
-        unknown = sorted(set(self.arguments) - {"lengths", "state"})
+        unknown = sorted(set(self.arguments) - {"lengths", "state", "time_spans"})
         if unknown:
-            raise ValueError(f"arguments has names for 'lengths' and 'state' (got one for {unknown[0]!r})")
+            raise ValueError(
+                f"arguments has names for 'lengths', 'state' and 'time_spans' (got one for {unknown[0]!r})"
+            )
         if self.result:
             read_result(self.result)
         ShapeRule.parse(self.input)

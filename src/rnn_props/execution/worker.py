@@ -26,6 +26,8 @@ from rnn_props.inference import infer_contract
 from rnn_props.subjects import Factory, Stopwatch, TargetRaisedError, UnusableResultError, kept_clean
 from rnn_props.targets import TargetError
 
+#: What torch.nn's normalisations say of a channel with a single value: nothing that a module could do about it.
+_ONE_VALUE = "Expected more than 1 value per channel"
 #: Kinds of outcome after which a batch goes no further.
 BAD = frozenset({"violated", "accepted", "advice", "accidental", "raised", "error", "contract", "crashed", "hung"})
 #: A target may take this much memory beyond what the worker has at its start.
@@ -141,6 +143,8 @@ def outcome_of(check: Check, trial: Trial) -> dict[str, Any]:
     except TargetRaisedError as raised:
         if is_crowded(trial.device, raised.error):
             return _no_memory(trial.device)
+        if _ONE_VALUE in str(raised.error):
+            return {"kind": "discarded", "message": "a normalisation of torch's refuses a single value a channel"}
         return {"kind": "raised", "message": str(raised), "where": raised.where}
     except UnusableResultError as error:
         return {"kind": "violated", "message": str(error)}

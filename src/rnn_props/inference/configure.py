@@ -107,6 +107,10 @@ def simplest(contract: Contract) -> dict[str, Any]:
             used.add(drawn[name])
         elif role == "batch_first" and len(values) > 1:
             drawn[name] = False
+    for constraint in contract.constraints:
+        one, relation, two = constraint.split()
+        if relation == "==" and one in drawn and two in drawn:
+            drawn[one] = drawn[two]
     return drawn
 
 
@@ -128,6 +132,8 @@ def that_build(target: Any, contract: Contract) -> Contract:
                     domains = {**contract.hyperparameters, name: free(*fits)}
                     contract = replace(contract, hyperparameters=domains)
                     break
+    if first is not None and (equal := _equal_sizes(factory, contract, base)) is not None:
+        return equal
     if first is not None:
         found = _larger(factory, contract, base)
         if found is None:
@@ -138,6 +144,19 @@ def that_build(target: Any, contract: Contract) -> Contract:
         if sized and name != contract.roles.get("num_layers"):
             contract = _kept(factory, contract, base, name)
     return contract
+
+
+def _equal_sizes(factory: Factory, contract: Contract, base: Mapping[str, Any]) -> Contract | None:
+    """The contract of a module that builds where input and hidden size are equal, and not elsewhere."""
+    names = [contract.roles.get(role, "") for role in ("input_size", "hidden_size")]
+    if not all(type(base.get(name)) is int for name in names):
+        return None
+    if _refusal(factory, {**base, names[0]: base[names[1]]}) is not None:
+        return None
+    reason = _refusal(factory, base)
+    return replace(contract, constraints=(*contract.constraints, f"{names[0]} == {names[1]}")).with_evidence(
+        f"{names[0]} equals {names[1]} always: the constructor says '{reason}'"
+    )
 
 
 def _larger(factory: Factory, contract: Contract, base: Mapping[str, Any]) -> tuple[dict[str, Any], Contract] | None:

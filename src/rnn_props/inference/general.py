@@ -268,6 +268,11 @@ def _with_state(
     if contract.one_step and contract.output is None:
         result = ""
     able = replace(contract.capabilities, optional_state=attempt.make is None)
+    names = contract.arguments.get("state", "").split()
+    if len(names) > 1 and not (isinstance(structure, tuple | list) and len(structure) == len(names)):
+        contract = replace(contract, arguments={**contract.arguments, "state": names[0]}).with_evidence(
+            f"what comes back goes in as {names[0]}; {', '.join(names[1:])} is left out"
+        )
     found = replace(contract, state=structure, result=result, capabilities=able)
     what = parts.result or "output, state"
     return found.with_evidence(f"a call returns ({what}), and that state goes in again: {structure_text(structure)}")

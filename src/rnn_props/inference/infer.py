@@ -192,7 +192,11 @@ def _general(target: Any, signatures: Signatures, fixed: Mapping[str, Value], ad
     contract = that_build(target, contract)
     if {"dtype", "device"} <= signatures.constructor_names():
         contract = replace(contract, capabilities=replace(contract.capabilities, factory=True))
-    return of_calls(target, signatures, contract)
+    contract = of_calls(target, signatures, contract)
+    if not signatures.time_spans or contract.one_step or contract.adapter is not None:
+        return contract
+    # Whether it takes them is tried out with the rest.
+    return replace(contract, arguments={**contract.arguments, "time_spans": signatures.time_spans})
 
 
 def _of_instance(module: nn.Module, signatures: Signatures, adapter: Any = None) -> Contract:

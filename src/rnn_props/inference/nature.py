@@ -43,8 +43,14 @@ def quantised(contract: Contract, subject: Subject) -> Contract:
     names = [cls.__name__ for cls in inside if cls.__module__.startswith("torch.ao.nn.quantized.dynamic")]
     if not names:
         return contract
-    kernels = contract.capabilities.dtypes if contract.logic_dtype == "float64" else ("float32",)
-    able = replace(contract.capabilities, per_tensor_quantised=True, differentiable=False, dtypes=kernels)
+    # It has kernels of its own: torch.nn's contract is promised as far as a call shows it.
+    able = replace(
+        contract.capabilities,
+        per_tensor_quantised=True,
+        differentiable=False,
+        torch_contract=False,
+        torch_weights=False,
+    )
     return replace(contract, capabilities=able).with_evidence(
         f"a dynamically quantised {names[0]} is inside: one scale for a whole tensor, over batch and time"
     )

@@ -6,6 +6,7 @@ influence, not from shapes: what is changed in one row of the batch shows in tha
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -56,6 +57,7 @@ class Probe:
             contract = self._hold(self._settle_memory(contract))
         hyperparameters = self.simplest()
         subject = self._usable(hyperparameters)
+        contract = self._hold(quantised(contract, subject))
         contract = self._hold(self._without_what_is_not_implemented(contract, hyperparameters))
         capabilities = contract.capabilities
         if not capabilities.torch_contract:
@@ -80,13 +82,17 @@ class Probe:
             contract = self._hold(with_nature(contract, subject, self._inputs(), zeros))
         if contract.convention == "rnn":
             contract = self._settle_packed(contract, subject)
+        if "time_spans" in contract.arguments:
+            contract = self._settle_spans(contract, subject)
         if "lengths" in contract.arguments:
             contract = self._settle_lengths(contract, subject)
         if not self._runs_in("float64"):
             contract = replace(contract, logic_dtype="float32").with_evidence(
                 "the simplest call does not run in float64: logic is checked in float32"
             )
-        return quantised(contract, subject)
+            if contract.capabilities.per_tensor_quantised:
+                contract = replace(contract, capabilities=replace(contract.capabilities, dtypes=("float32",)))
+        return contract
 
     def _hold(self, contract: Contract) -> Contract:
         """Go on under what is settled so far."""
@@ -135,6 +141,24 @@ class Probe:
         return simplest(self._contract)
 
     def _usable(self, hyperparameters: Mapping[str, Any]) -> Subject:
+        """The simplest subject, called once.
+
+        Raises:
+            ProbeError: it can't be built or called, or makes its parameters at its first call.
+        """
+        built = {
+            name for name, _ in self._factory.subject(hyperparameters, 0, dtype="float32").module.named_parameters()
+        }
+        subject = self._called(hyperparameters)
+        late = [name for name, _ in subject.module.named_parameters() if name not in built]
+        if late and len(late) == sum(1 for _ in subject.module.named_parameters()):
+            raise ProbeError(
+                f"it makes its parameters ({late[0]}, ...) at its first call, so that no two instances can be "
+                "compared; write a function that builds it and calls it once, and name that as the target"
+            )
+        return subject
+
+    def _called(self, hyperparameters: Mapping[str, Any]) -> Subject:
         try:
             subject = self._factory.subject(hyperparameters, 0, dtype="float32")
             self._call(subject, self._inputs())
@@ -219,12 +243,10 @@ class Probe:
             if not self._contract.capabilities.optional_state:
                 wanted = getattr(torch, dtype)
                 state = map_tree(lambda leaf: leaf.to(wanted), self._zeros(hyperparameters))
-            result = subject.call(self._inputs().to(getattr(torch, dtype)), state)
+            subject.call(self._inputs().to(getattr(torch, dtype)), state)
         except (TargetRaisedError, UnusableResultError):
             return False
-        # Low precision is promised where it comes out; that float64 does is for a check to hold.
-        low = dtype in ("bfloat16", "float16")
-        return not low or all(leaf.dtype == getattr(torch, dtype) for _, leaf in leaves([result.output, result.state]))
+        return True
 
     def _without_what_is_not_implemented(self, contract: Contract, simplest: Mapping[str, Any]) -> Contract:
         """The contract without the values for which the constructor itself says that they are not implemented."""
@@ -270,6 +292,27 @@ class Probe:
         return replace(contract, reset="").with_evidence(
             f"{contract.reset}() is not called: results after it are others, so it does more than forget"
         )
+
+    def _settle_spans(self, contract: Contract, subject: Subject) -> Contract:
+        """Whether the time between steps is taken as a number for each row and step. One row shows it: that spans of
+        several are taken rightly is for a check to hold."""
+        name = contract.arguments["time_spans"]
+        inputs, rule = self._inputs(batch=1), contract.rules(self.simplest()).input
+        shape = [inputs.shape[axis] for axis, part in enumerate(str(rule).split()) if part in ("T", "B")]
+        sizes = contract.sizes(self.simplest(), FIRST, 1)
+        rules = contract.rules(self.simplest()).state
+        state = None
+        if not contract.capabilities.optional_state:
+            state = map_structure(lambda part: torch.zeros(part.shape(sizes)), rules)
+        pairs: list[Any] = []
+        with contextlib.suppress(TargetRaisedError, UnusableResultError):
+            plain = subject.call(inputs, state).kept()
+            given = subject.call(inputs, state, time_spans=torch.full(shape, 0.25))
+            pairs = list(zip(leaves([plain.output, plain.state]), leaves([given.output, given.state]), strict=False))
+        if any(one.shape == two.shape and not torch.equal(one, two) for (_, one), (_, two) in pairs):
+            return contract.with_evidence(f"its forward takes the time between steps as '{name}', {tuple(shape)}")
+        arguments = {what: argument for what, argument in contract.arguments.items() if what != "time_spans"}
+        return replace(contract, arguments=arguments)
 
     def _settle_packed(self, contract: Contract, subject: Subject) -> Contract:
         """Whether packed sequences are taken, and whether only sorted ones are."""

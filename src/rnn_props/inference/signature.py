@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from rnn_props.contracts import ROLE_NAMES
-from rnn_props.inference.names import INITIAL_NAMES, RESET_NAMES
+from rnn_props.inference.names import INITIAL_NAMES, RESET_NAMES, TIME_SPAN_NAMES
 
 #: The constructors of torch.nn's recurrent modules, which only have *args in their signature.
 _TORCH_ARGUMENTS: Mapping[type[nn.Module], tuple[str, ...]] = {
@@ -55,6 +55,12 @@ class Signatures:
     open_ended: bool
     reset: str = ""
     initial: str = ""
+
+    @property
+    def time_spans(self) -> str:
+        """The argument of forward that may have the time between steps, or ""."""
+        found = (item.name for item in self.forward[1:] if item.name in TIME_SPAN_NAMES and not item.required)
+        return next(found, "")
 
     def constructor_names(self) -> set[str]:
         return {parameter.name for parameter in self.constructor}

@@ -69,6 +69,14 @@ def _state(state: Any) -> str:
             return f"({inside}{',' if len(items) == 1 else ''})"
         case {"list": items}:
             return f"[{', '.join(_state(item) for item in items)}]"
+        case {"layers": item, "kind": kind}:
+            inside = f"{_state(item)} for each layer"
+            return f"({inside})" if kind == "tuple" else f"[{inside}]"
+        case {"record": cls, "fields": {"dict": items}}:
+            inside = ", ".join(f"{name}={_state(item)}" for name, item in items.items())
+            return f"{cls.rpartition(':')[2]}({inside})"
+        case {"complex": rule}:
+            return f"complex {_shape(rule)}"
         case {"dict": items}:
             return "{" + ", ".join(f"{name}: {_state(item)}" for name, item in items.items()) + "}"
         case _:

@@ -183,6 +183,7 @@ class Subject:
         grad: bool = False,
         seed: int = 0,
         guard: Callable[[], Any] | None = None,
+        time_spans: Tensor | None = None,
     ) -> Any:
         """Call the module; a state of None is left out.
 
@@ -194,11 +195,14 @@ class Subject:
             grad: whether gradients are recorded.
             seed: of torch's generator during the call (dropout).
             guard: a context manager to call in, such as `torch.inference_mode`.
+            time_spans: the time between steps, for a module that takes it; left out by default.
 
         Raises:
             TargetRaisedError: the module raised.
         """
         arguments, keywords = self.call_arguments(inputs, state, lengths)
+        if time_spans is not None:
+            keywords[self.contract.arguments["time_spans"]] = time_spans
         if self.device != "cpu" and "lengths" in self.contract.arguments:
             return self._call_with_lengths(arguments, keywords, going_on, grad, seed, guard)
         return self._call(arguments, keywords, going_on, grad, seed, guard)

@@ -6,12 +6,11 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import fields
 
-from rnn_props.checks import all_checks
 from rnn_props.contracts import Capabilities, Contract, Domain, structure_text
-from rnn_props.inference import OPEN
+from rnn_props.inference.general import OPEN
 
 
-def contract_text(target: str, contract: Contract, width: int = 100) -> str:
+def contract_text(target: str, contract: Contract, width: int = 100, note: str = "") -> str:
     """A contract for people: how the module is built and called, what it can do, the evidence, and what stayed open."""
     lines = [target, *_indented(_call_lines(contract), width)]
     for title, items in (
@@ -22,9 +21,9 @@ def contract_text(target: str, contract: Contract, width: int = 100) -> str:
     ):
         if items:
             lines += ["", f"  {title}", *_indented(items, width, "    ")]
-    applicable = [item for item in all_checks() if item.not_applicable(contract) is None]
-    lines += ["", f"  {len(applicable)} of {len(all_checks())} checks apply to it", ""]
+    lines += ["", f"  {note}"] if note else []
     lines += [
+        "",
         f"  keep it:  rnn-props infer {target} --toml      for pyproject.toml",
         f"            rnn-props infer {target} --python    a Contract(...) to paste",
     ]
