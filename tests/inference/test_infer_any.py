@@ -49,7 +49,7 @@ def test_layout_and_state_are_found_by_calling_it(name: str) -> None:
 def test_what_was_found_holds_for_other_sizes_and_survives_json_and_toml(name: str) -> None:
     contract = _of(name)
     assert Contract.from_json(contract.to_json()) == contract
-    kept = from_toml(tomllib.loads(to_toml(contract, "a:b"))["tool"]["rnn_props"]["targets"]["a:b"])
+    kept = from_toml(tomllib.loads(to_toml(contract, "a:b"))["tool"]["rnn_props"]["targets"]["a:b"]["contract"])
     assert {**kept.to_json(), "evidence": []} == {**contract.to_json(), "evidence": []}
     values = {key: domain.values[-1] for key, domain in contract.hyperparameters.items()}
     subject = Factory(getattr(strangers, name), contract).subject(values, 0, dtype="float32")

@@ -166,8 +166,11 @@ def _larger(factory: Factory, contract: Contract, base: Mapping[str, Any]) -> tu
     for start in range(len(_LARGER) - 2):
         sizes = dict(zip(names, _LARGER[start:], strict=False))
         if _refusal(factory, {**base, **sizes}) is None:
-            domains = {**contract.hyperparameters, **{name: free(*range(1, 9), *_LARGER[1:]) for name in names}}
-            return {**base, **sizes}, replace(contract, hyperparameters=domains)
+            for name in names:  # only what has to be large is
+                smaller = {other: size for other, size in sizes.items() if other != name}
+                sizes = smaller if _refusal(factory, {**base, **smaller}) is None else sizes
+            larger = {name: Domain("size", (*range(1, 9), *_LARGER[1:])) for name in sizes}
+            return {**base, **sizes}, replace(contract, hyperparameters={**contract.hyperparameters, **larger})
     return None
 
 
@@ -179,7 +182,7 @@ def _kept(factory: Factory, contract: Contract, base: Mapping[str, Any], name: s
     kept = tuple(value for value in domain.values if value not in refused)
     if not refused or not kept:
         return contract
-    domains = {**contract.hyperparameters, name: Domain("free", kept[:6])}
+    domains = {**contract.hyperparameters, name: Domain(domain.kind, kept[:6])}
     values, reason = ", ".join(repr(value) for value in refused), next(iter(refused.values()))
     return replace(contract, hyperparameters=domains).with_evidence(
         f"{name}={values} is left out: the constructor says '{reason}'"
