@@ -57,7 +57,7 @@ KNOWN: tuple[Known, ...] = (
     _known("torch.ao.nn.quantized.dynamic:LSTM", "torch", _LSTM, "RP407"),
     _known("torch.ao.nn.quantized.dynamic:GRU", "torch", _RNN),
     _known("ncps.torch:CfC", "ncps==1.0.1", ("rnn", "T B I", "T B H", _H), "RP310"),
-    _known("ncps.torch:LTC", "ncps==1.0.1", ("rnn", "T B I", "T B H", _H), "RP105", "RP807"),
+    _known("ncps.torch:LTC", "ncps==1.0.1", ("rnn", "T B I", "T B H", _H), "RP105", "RP310", "RP401"),
     _known("ncps.torch:CfCCell", "ncps==1.0.1", ("cell", "B I", "B H", _H)),
     _known("minGRU_pytorch:minGRU", "minGRU-pytorch==0.2.1", ("rnn", "B T I", "B T I", "'B 1 I'")),
     _known("minGRU_pytorch.minLSTM:minLSTM", "minGRU-pytorch==0.2.1", ("rnn", "B T I", "B T I", "'B 1 I'"),
