@@ -72,7 +72,7 @@ KNOWN: tuple[Known, ...] = (
     _known("torchnlp.nn:WeightDropGRU", "pytorch-nlp==0.5.0", _RNN, "RP901", "RP902"),
     _known("torchrl.modules:LSTM", "torchrl==0.14.1", _LSTM, "RP101"),
     _known("torchrl.modules:GRU", "torchrl==0.14.1", _RNN, "RP103"),
-    _known("torchrl.modules:LSTMCell", "torchrl==0.14.1", _PAIR_CELL, "RP401", "RP402"),
+    _known("torchrl.modules:LSTMCell", "torchrl==0.14.1", _PAIR_CELL, "RP402"),
     _known("torchrl.modules:GRUCell", "torchrl==0.14.1", _CELL, "RP401", "RP402"),
     _known("norse.torch.module.lif:LIFRecurrent", "norse==1.1.0", ("rnn", "T B I", "T B H",
            "Record('norse.torch.functional.lif:LIFState', {'z': 'B H', 'v': 'B H', 'i': 'B H'})"), "RP902"),
