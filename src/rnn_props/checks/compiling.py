@@ -18,7 +18,7 @@ from rnn_props.checks.devices import needs_no_values
 from rnn_props.checks.life import repeatable
 from rnn_props.checks.registry import check
 from rnn_props.checks.trial import Advice, Trial
-from rnn_props.contracts import ShapeRule
+from rnn_props.contracts import Contract, ShapeRule
 from rnn_props.subjects import Subject, TargetRaisedError, Tree, map_with_rules
 
 #: What an exported program says to sizes that it was not made for.
@@ -113,11 +113,18 @@ def _grown(t: Trial, letter: str, more: int) -> tuple[Any, Tree]:
     return t.other_input(30 + more, **sizes), None if t.state is None else t.other_state(40 + more, **sizes)
 
 
+def _calls_forward(contract: Contract) -> str | None:
+    return None if contract.adapter is None else "an adapter calls it, and what is exported is forward"
+
+
 @check(
     "RP908",
     "life.export",
     when=when.all_of(
-        when.capable("export", "its contract does not promise torch.export"), when.not_stateful, needs_no_values
+        when.capable("export", "its contract does not promise torch.export"),
+        when.not_stateful,
+        needs_no_values,
+        _calls_forward,
     ),
     needs=Needs(**_SMALL, states=("none", "random"), roles=_SHALLOW, picks=1),
     explained_by=("RP104", "RP206", "RP301", "RP302", "RP303", "RP304", "RP907"),

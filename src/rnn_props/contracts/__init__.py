@@ -1,10 +1,9 @@
 """What is agreed between a module and its callers: shape rules, domains, contracts. Pure data."""
 
+from rnn_props.contracts.capabilities import FLOAT_DTYPES, Capabilities
 from rnn_props.contracts.contract import (
-    FLOAT_DTYPES,
     ROLE_NAMES,
     CallRules,
-    Capabilities,
     Contract,
     ContractError,
     adapter_name,

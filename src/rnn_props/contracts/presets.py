@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from rnn_props.contracts.contract import Capabilities, Contract
+from rnn_props.contracts.capabilities import Capabilities
+from rnn_props.contracts.contract import Contract
 from rnn_props.contracts.domains import Domain, booleans, choices, integers, probabilities
 
 #: Gates stacked in each weight, by module.

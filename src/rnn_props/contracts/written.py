@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from rnn_props.contracts.contract import Capabilities, Contract
+from rnn_props.contracts.capabilities import Capabilities
+from rnn_props.contracts.contract import Contract
 from rnn_props.contracts.domains import Domain
 from rnn_props.contracts.structures import Complex, Layers, Record, Structure, structure_text
 
