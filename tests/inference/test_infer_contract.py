@@ -358,7 +358,8 @@ def test_an_argument_of_the_users_is_held_and_the_others_vary() -> None:
 
 def test_an_argument_that_the_constructor_lacks_is_named_with_those_that_it_has() -> None:
     assert _error(NeedsMore, hiden_size=3) == (
-        "its constructor has no argument 'hiden_size' (given with --arg or in the configuration); it has: hidden_size, input_size, vocabulary"
+        "its constructor has no argument 'hiden_size' (given with --arg or in the configuration); it has: hidden_size, "
+        "input_size, vocabulary"
     )
     assert _error(nn.LSTM(3, 5), hidden_size=3) == (
         "its constructor has no argument 'hidden_size' (given with --arg or in the configuration); it has: none"

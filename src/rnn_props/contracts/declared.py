@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 
 from rnn_props.config import Config, TargetConfig
-from rnn_props.contracts.contract import ROLE_NAMES, Capabilities, Contract
+from rnn_props.contracts.capabilities import Capabilities
+from rnn_props.contracts.contract import ROLE_NAMES, Contract
 from rnn_props.contracts.domains import Domain, Value, free
 from rnn_props.contracts.shapes import ShapeRuleError
 from rnn_props.contracts.structures import parse_structure
