@@ -62,7 +62,7 @@ KNOWN: tuple[Known, ...] = (
     _known("minGRU_pytorch:minGRU", "minGRU-pytorch==0.2.1", ("rnn", "B T I", "B T I", "'B 1 I'")),
     _known("minGRU_pytorch.minLSTM:minLSTM", "minGRU-pytorch==0.2.1", ("rnn", "B T I", "B T I", "'B 1 I'"),
            "RP201", "RP702"),
-    _known("snntorch:Leaky", "snntorch==1.0.0", ("cell", "B 3", "B 3", "'B 3'"), "RP105", "RP401", "RP402", "RP902"),
+    _known("snntorch:Leaky", "snntorch==1.0.0", ("cell", "B 3", "B 3", "'B 3'"), "RP105", "RP402", "RP902"),
     _known("snntorch:Synaptic", "snntorch==1.0.0", ("cell", "B 3", "B 3", "('B 3', 'B 3')"), "RP105", "RP402", "RP902"),
     _known(
         "snntorch:SLSTM", "snntorch==1.0.0", ("cell", "B I", "B H", _PAIR), "RP105", "RP205", "RP408", "RP902"
@@ -77,9 +77,9 @@ KNOWN: tuple[Known, ...] = (
     _known("norse.torch.module.lif:LIFRecurrent", "norse==1.1.0", ("rnn", "T B I", "T B H",
            "Record('norse.torch.functional.lif:LIFState', {'z': 'B H', 'v': 'B H', 'i': 'B H'})"), "RP902"),
     _known("norse.torch.module.lif:LIFRecurrentCell", "norse==1.1.0", ("cell", "B I", "B H",
-           "Record('norse.torch.functional.lif:LIFState', {'z': 'B H', 'v': 'B H', 'i': 'B H'})"), "RP902"),
+           "Record('norse.torch.functional.lif:LIFState', {'z': 'B H', 'v': 'B H', 'i': 'B H'})"), "RP105", "RP902"),
     _known("norse.torch.module.lif:LIFCell", "norse==1.1.0", ("cell", "B 3", "B 3",
-           "Record('norse.torch.functional.lif:LIFFeedForwardState', {'v': 'B 3', 'i': 'B 3'})"), "RP902"),
+           "Record('norse.torch.functional.lif:LIFFeedForwardState', {'v': 'B 3', 'i': 'B 3'})"), "RP105", "RP902"),
     _known("LRU_pytorch:LRU", "lru-pytorch==0.1.3", ("model", "B T I", "B T O", "None"), "RP105", "RP404", "RP906"),
     _known("ur_lstm:URLSTM", "ur-lstm-torch==0.0.2", _LSTM, "RP105", "RP402"),
     _known("ur_lstm:URLSTMCell", "ur-lstm-torch==0.0.2", ("cell", "B I", "B H", _PAIR)),
@@ -106,8 +106,8 @@ KNOWN: tuple[Known, ...] = (
     _known("torchrecurrent:TGRUCell", "torchrecurrent==0.2.5", ("cell", "B I", None, "('B H', 'B I')")),
     _known("torchrecurrent:MCLSTMCell", "torchrecurrent==0.2.5", ("cell", "B I", "B H", _PAIR)),
     _known("torchrecurrent:IntersectionRNNCell", "torchrecurrent==0.2.5", ("cell", "B I", "B I", "'B I'")),
-    *(_known(f"torchrecurrent:{name}", "torchrecurrent==0.2.5", _RNN) for name in _ONE_TENSOR),
-    *(_known(f"torchrecurrent:{name}", "torchrecurrent==0.2.5", _LSTM) for name in _TWO_TENSORS),
+    *(_known(f"torchrecurrent:{name}", "torchrecurrent==0.2.5", _RNN, "RP402") for name in _ONE_TENSOR),
+    *(_known(f"torchrecurrent:{name}", "torchrecurrent==0.2.5", _LSTM, "RP402") for name in _TWO_TENSORS),
     *(_known(f"torchrecurrent:{name}Cell", "torchrecurrent==0.2.5", _CELL) for name in _ONE_TENSOR),
     *(_known(f"torchrecurrent:{name}Cell", "torchrecurrent==0.2.5", _PAIR_CELL) for name in _TWO_TENSORS),
 )  # fmt: skip

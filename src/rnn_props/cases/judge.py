@@ -228,7 +228,10 @@ def _judge_leaf(
     strict = contract.capabilities.torch_contract
     wrong = rule.mismatch(tuple(given.shape), sizes, name)
     if wrong is not None:
-        broadcasts = _broadcasts(tuple(given.shape), rule.shape(sizes))
+        expected = rule.shape(sizes)
+        broadcasts = _broadcasts(tuple(given.shape), expected)
+        # One step without the batch axis, and a state that has it: the step is broadcast over the rows.
+        broadcasts |= rule.axis("B") is None and given.dim() == len(rule) + 1 and tuple(given.shape[1:]) == expected
         return Verdict("invalid", wrong, advice=broadcasts and not strict)
     if given.dtype != DTYPES[dtype]:
         return Verdict("invalid", f"{name} is {_name(given.dtype)}, the module {dtype}", advice=not strict)

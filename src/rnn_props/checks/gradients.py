@@ -173,7 +173,11 @@ def _double(contract: Contract) -> str | None:
 @check(
     "RP602",
     "grad.correct",
-    when=when.all_of(when.differentiable, _double),
+    when=when.all_of(
+        when.differentiable,
+        _double,
+        when.lacks("surrogate_gradients", "its gradient stands in for the derivative by contract (spiking units)"),
+    ),
     needs=Needs(lengths=(2, 3, 5, 13), batches=(2, 1, 3), states=("random", "none"), fills=("normal",), picks=1),
     after=(*BASICS, "RP601"),
     explained_by=("RP212", "RP603", "RP604", "RP904"),

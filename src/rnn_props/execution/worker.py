@@ -75,6 +75,10 @@ class _Worker:
             return {"error": str(error)}
         except UnusableResultError as error:
             return {"error": str(error)}
+        except Exception as error:  # an error of ours is told with its place, and does not look like a death
+            frames = traceback.format_exception(error)
+            text = f"inference failed on it with {type(error).__name__}: {error}; that is a bug of rnn_props"
+            return {"error": f"{text}, please report it with this line: {frames[-2].strip()}"}
 
     def use(self, contract: Contract) -> None:
         self._contract = contract

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from rnn_props.contracts import ROLE_NAMES
@@ -68,6 +69,8 @@ class Signatures:
 
 def read_signatures(target: Any) -> Signatures:
     """Read a class, a factory or an instance; torch.nn's own constructors are known."""
+    if isinstance(target, torch.jit.ScriptModule):
+        return Signatures((), _of_schema(target), False)
     if isinstance(target, nn.Module):
         return Signatures((), _parameters(type(target).forward), False, _reset(type(target)), _initial(type(target)))
     if isinstance(target, type) and issubclass(target, nn.Module):
@@ -106,6 +109,15 @@ def _initial(cls: type[nn.Module]) -> str:
 def role_of(name: str) -> str | None:
     """The role that an argument of this name plays."""
     return next((role for role, names in ROLE_NAMES.items() if name in names), None)
+
+
+def _of_schema(module: torch.jit.ScriptModule) -> tuple[Parameter, ...]:
+    """Forward's arguments of a scripted or traced module."""
+    schema: Any = getattr(getattr(module, "forward", None), "schema", None)
+    return tuple(
+        Parameter(item.name, not item.has_default_value(), item.default_value, str(item.type))
+        for item in (schema.arguments[1:] if schema is not None else ())
+    )
 
 
 def _constructor(function: Any, *, bound: bool = False) -> tuple[tuple[Parameter, ...], bool]:
