@@ -34,10 +34,7 @@ def test_the_corrected_forms_are_clean(target: str) -> None:
     assert result.ran >= 16
 
 
-def test_the_stack_with_a_size_for_each_layer_needs_one_argument() -> None:
-    target = f"{EXAMPLES}/stacked_sizes.py:StackedLSTM"
-    (bare,) = rnn_props.check(target, profile="quick", seed=0).targets
-    assert bare.status == "error"
-    assert "--arg hidden_sizes=VALUE" in bare.message
-    (given,) = rnn_props.check(target, profile="quick", seed=0, arguments={"hidden_sizes": [4, 5]}).targets
-    assert given.status == "passed"
+def test_the_stack_with_a_size_for_each_layer_needs_no_option() -> None:
+    (bare,) = rnn_props.check(f"{EXAMPLES}/stacked_sizes.py:StackedLSTM", profile="quick", seed=0).targets
+    assert bare.status in ("passed", "warned")
+    assert bare.ran > 40

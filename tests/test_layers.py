@@ -32,6 +32,8 @@ LAYERS = (
     {"subjects"},
     {"devices"},
     {"contracts"},
+    {"config"},
+    {"extensions"},
     {"targets"},
 )
 RANK = {name: len(LAYERS) - place for place, names in enumerate(LAYERS) for name in names}
@@ -74,7 +76,11 @@ def test_no_file_imports_a_layer_above_its_own(path: Path) -> None:
 
 
 def test_every_part_of_the_package_has_a_layer() -> None:
-    parts = {path.name.removesuffix(".py") for path in SOURCE.iterdir() if not path.name.startswith(("__", "."))}
+    parts = {
+        path.name.removesuffix(".py")
+        for path in SOURCE.iterdir()
+        if not path.name.startswith(("__", ".")) and path.suffix != ".json"
+    }
     assert parts - {"zoo", "py.typed"} <= set(RANK)
 
 

@@ -124,7 +124,7 @@ def options_of(config: pytest.Config) -> Options:
         "max_examples": config.getoption("--rnn-props-max-examples"),
     }
     chosen = items.hypothesis_options(config) | {
-        name: value for name, value in given.items() if value not in (None, (), False)
+        name: value for name, value in given.items() if value is not None and value is not False and value != ()
     }
     said = files.read(files.find(config.rootpath))
     for text in said.expired(datetime.date.today()):

@@ -30,7 +30,7 @@ def test_the_contract_is_shown_with_its_evidence_and_how_to_keep_it() -> None:
 
 
 def test_toml_is_a_table_that_is_read_back_as_the_same_contract() -> None:
-    table = tomllib.loads(infer(STACK, "--toml").stdout)["tool"]["rnn_props"]["targets"][STACK]
+    table = tomllib.loads(infer(STACK, "--toml").stdout)["tool"]["rnn_props"]["targets"][STACK]["contract"]
     contract = from_toml(table)
     assert (contract.input, contract.output) == ("B T I", "B T H")
     values = {"input_size": 3, "hidden_sizes": (2, 6, 3)}

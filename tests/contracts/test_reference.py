@@ -112,13 +112,16 @@ def _local() -> type[nn.Module]:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"reference": lambda module, x, h: (x, h)}, r"the contract's reference: <lambda> can't be imported from "),
+        (
+            {"reference": lambda module, x, h: (x, h)},
+            r"the contract's reference: an object of type function has no name to import it by",
+        ),
         ({"reference": _local()}, r"the contract's reference: _local.<locals>.Local can't be imported from "),
         ({"reference": nn.GRU(1, 1)}, "the contract's reference: an object of type GRU has no name to import it by"),
         ({"reference": "MinGRULoop"}, "the contract's reference: 'MinGRULoop' is not a target: write "),
         (
             {"reference": MinGRULoop, "reference_weights": lambda weights: weights},
-            r"the contract's reference_weights: <lambda> can't be imported from ",
+            r"the contract's reference_weights: an object of type function has no name to import it by",
         ),
     ],
 )

@@ -21,7 +21,7 @@ TARGETS = Path(__file__).with_name("ordinary_targets.py")
         ("BatchFirstByDefault", "rnn", ("T B I", "T B D*P")),
         ("MinimalGru", "model", ("B T I", "B T H")),
         ("ResidualStack", "model", ("B T I", "B T I")),
-        ("StateSpace", "model", ("B T I", "B T I")),
+        ("StateSpace", "rnn", ("B T I", "B T I")),
         ("OneNumberARow", "model", ("B T I", "B")),
     ],
 )

@@ -82,6 +82,7 @@ def test_memory_of_the_device_that_others_have_is_not_charged_to_the_module(monk
     assert found["RP801"].discarded > 0
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_call_that_hangs_on_the_device_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "hang")

@@ -87,6 +87,7 @@ def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_failure_is_pinned_and_runs_first_everywhere(tmp_path: Path) -> None:
     """Under a seed and other settings, and in a generated test: the case comes from the file alone."""

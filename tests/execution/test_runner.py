@@ -265,6 +265,7 @@ def _command(*arguments: str, **environment: str) -> subprocess.CompletedProcess
     )
 
 
+@pytest.mark.nightly
 def test_the_report_is_the_same_under_ci(tmp_path: Path) -> None:
     documents = []
     for name, environment in (("plain", {"CI": ""}), ("ci", {"CI": "1"})):

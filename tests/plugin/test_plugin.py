@@ -104,6 +104,7 @@ def test_node_ids_select_targets_and_items_beside_files(pytester: pytest.Pyteste
     wrong.stdout.fnmatch_lines(["there is no MyGRU-RP999-no.such-cpu of models:MyGRU; `pytest --co` lists them"])
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_the_last_failures_run_alone_or_first(pytester: pytest.Pytester) -> None:
     arguments = ("--rnn-props", "models:Leaky", *_FEW)
@@ -119,6 +120,7 @@ def test_the_items_stand_beside_ordinary_tests(pytester: pytest.Pytester) -> Non
     result.stdout.fnmatch_lines(["test_ordinary.py .*", "models:Leaky F*"])
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_xdist_gives_the_same_verdicts_whatever_ran_where(pytester: pytest.Pytester) -> None:
     """RP205 explains RP201's failure, and comes after it: what it says must not depend on the order of items."""

@@ -47,7 +47,18 @@ def _kills(check: Check, specimen: zoo.Specimen, *, muted: bool) -> bool:
     return False
 
 
-@pytest.mark.parametrize("check", _IN_PROCESS, ids=lambda check: f"{check.code}-{check.name}")
+#: Their bugs take many cases, of many operations each.
+_SLOW = ("RP602", "RP603", "RP803")
+
+
+def _checks() -> list[Any]:
+    return [
+        pytest.param(check, marks=[pytest.mark.nightly] if check.code in _SLOW else [], id=f"{check.code}-{check.name}")
+        for check in _IN_PROCESS
+    ]
+
+
+@pytest.mark.parametrize("check", _checks())
 def test_with_its_comparison_muted_a_check_no_longer_kills_a_bug_that_it_kills(check: Check) -> None:
     bugs = [specimen for specimen in zoo.BUGS.values() if specimen.code == check.code]
     assert any(_kills(check, bug, muted=False) and not _kills(check, bug, muted=True) for bug in bugs)

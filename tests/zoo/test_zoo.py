@@ -35,7 +35,8 @@ class _Runners:
             self._open[profile].pool.start()
         session = self._open[profile].open(target)
         try:
-            session.run(None if code is None else [_key(code)])
+            keys = None if code is None else [_key(code)]
+            session.run(keys, among=keys)
             return tuple(session.results.values())
         finally:
             session.close()
@@ -63,12 +64,12 @@ def _own(results: tuple[CheckResult, ...]) -> list[CheckResult]:
 
 
 def _by_code() -> list[Any]:
-    """Every bug; of every fourth check the first on every push, the rest at night.
+    """Every bug; of every sixth check the first on every push, the rest at night.
 
     On every push test_comparisons runs some bugs of each check, too, in its own process and under that check alone.
     """
     found: list[Any] = []
-    often = sorted({specimen.code or "" for specimen in zoo.BUGS.values()})[::4]
+    often = sorted({specimen.code or "" for specimen in zoo.BUGS.values()})[::6]
     for specimen in sorted(zoo.BUGS.values(), key=lambda specimen: specimen.code or ""):
         if specimen.code == "RP806":
             continue  # it needs CUDA: see tests/execution/test_on_devices.py
@@ -102,9 +103,9 @@ def _advice_only(specimen: zoo.Specimen) -> bool:
 
 
 def _correct() -> list[Any]:
-    """Every correct module, every second one at night only."""
+    """Every correct module, two of three at night only."""
     return [
-        pytest.param(name, marks=[pytest.mark.nightly] if number % 2 else []) for number, name in enumerate(zoo.CORRECT)
+        pytest.param(name, marks=[pytest.mark.nightly] if number % 3 else []) for number, name in enumerate(zoo.CORRECT)
     ]
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from rnn_props.contracts import Complex, Contract, Layers, Record, Structure, read_result
+from rnn_props.subjects.trees import like
 from rnn_props.targets import load, parse
 
 Tree = Any
@@ -28,14 +29,14 @@ def native(tree: Tree, structure: Structure) -> Tree:
     if isinstance(structure, Complex):
         return torch.view_as_complex(tree.contiguous()) if _is_pairs(tree) else tree
     if isinstance(structure, Layers) and isinstance(tree, tuple | list):
-        return type(tree)(native(item, structure.item) for item in tree)
+        return like(tree, (native(item, structure.item) for item in tree))
     if isinstance(structure, Record) and isinstance(tree, Mapping):
         cls = load(parse(structure.cls))
         return cls(**{name: native(item, structure.fields.get(name)) for name, item in tree.items()})
     if isinstance(structure, Mapping) and isinstance(tree, Mapping):
         return {name: native(item, structure.get(name)) for name, item in tree.items()}
     if isinstance(structure, tuple | list) and isinstance(tree, tuple | list) and len(tree) == len(structure):
-        return type(tree)(native(item, part) for item, part in zip(tree, structure, strict=True))
+        return like(tree, (native(item, part) for item, part in zip(tree, structure, strict=True)))
     return tree
 
 

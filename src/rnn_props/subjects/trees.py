@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -49,11 +49,14 @@ def map_tree(function: Callable[[Tensor], Any], tree: Tree) -> Tree:
         return function(tree)
     if isinstance(tree, Mapping):
         return {key: map_tree(function, item) for key, item in tree.items()}
-    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return type(tree)(*(map_tree(function, item) for item in tree))
     if isinstance(tree, tuple | list):
-        return type(tree)(map_tree(function, item) for item in tree)
+        return like(tree, (map_tree(function, item) for item in tree))
     return tree
+
+
+def like(tree: Any, items: Iterable[Any]) -> Any:
+    """A tuple, named tuple or list of the same type as another, with other items."""
+    return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)
 
 
 def map_with_rules(function: Callable[[Tensor, ShapeRule], Any], tree: Tree, rules: Rules) -> Tree:
