@@ -75,6 +75,7 @@ def test_another_formula_is_seen_under_every_seed(name: str, seed: int) -> None:
     assert "expected" in message
 
 
+@pytest.mark.nightly
 def test_bugs_that_show_in_a_corner_alone_are_caught_by_a_run() -> None:
     for name in ("ExchangesWeightsOfOneShape", "GatesAfterProjection", "CellIgnoresNonlinearity"):
         (target,) = rnn_props.check(f"rnn_props.zoo:{name}", checks=("RPA01",), seed=0).targets
@@ -417,6 +418,7 @@ class VariantOfGRU(PlainGRU):
         return (0.9 * new + 0.1 * state[0],)
 
 
+@pytest.mark.nightly
 def test_what_torch_does_as_well_is_no_excuse_against_the_reference() -> None:
     contract = replace(infer_contract(nn.GRU), reference=VariantOfGRU)
     for target in (PlainGRU, nn.GRU):

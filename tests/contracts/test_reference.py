@@ -142,6 +142,7 @@ def test_what_has_no_name_is_refused_before_anything_runs(changes: dict[str, Any
 # -- a contract as the target -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.nightly
 def test_a_contract_is_checked_by_its_name_and_as_an_object() -> None:
     options: dict[str, Any] = {"checks": ("RP101", "RPA02"), "profile": "quick", "seed": 0}
     for target, contract in (

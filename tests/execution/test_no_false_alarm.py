@@ -18,11 +18,11 @@ TARGETS = Path(__file__).with_name("ordinary_targets.py")
         ("BatchNormInside", "model", ("B T I", "B O")),
         ("AttentionPooling", "model", ("B T I", "B O")),
         ("CellWithRequiredState", "cell", ("B I", None)),
-        ("BatchFirstByDefault", "rnn", ("T B I", "T B D*P")),
+        pytest.param("BatchFirstByDefault", "rnn", ("T B I", "T B D*P"), marks=pytest.mark.nightly),
         ("MinimalGru", "model", ("B T I", "B T H")),
-        ("ResidualStack", "model", ("B T I", "B T I")),
+        pytest.param("ResidualStack", "model", ("B T I", "B T I"), marks=pytest.mark.nightly),
         ("StateSpace", "rnn", ("B T I", "B T I")),
-        ("OneNumberARow", "model", ("B T I", "B")),
+        pytest.param("OneNumberARow", "model", ("B T I", "B"), marks=pytest.mark.nightly),
     ],
 )
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.nightly)])
@@ -42,6 +42,7 @@ def test_a_width_that_the_user_names_is_tried_for_the_input() -> None:
     assert result.status == "passed"
 
 
+@pytest.mark.nightly
 def test_a_drop_in_with_a_size_held_is_still_held_to_torchs_contract() -> None:
     (result,) = rnn_props.check(
         "rnn_props.zoo:PlainLSTM", profile="quick", seed=0, arguments={"hidden_size": 4}

@@ -150,8 +150,8 @@ def agree(target: str, text: str, folder: Path, checks: tuple[str, ...]) -> dict
 SOME = ("RP10*", "RP201", "RP202", "RP204", "RP401", "RP403", "RP906")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("style", ["pytest", pytest.param("unittest", marks=pytest.mark.nightly)])
+@pytest.mark.nightly
+@pytest.mark.parametrize("style", ["pytest", "unittest"])
 def test_a_generated_file_is_of_one_mind_with_a_run(style: Any, tmp_path: Path) -> None:
     name = "ReturnsOldCellState"
     found = agree(f"rnn_props.zoo:{name}", written(name, style, SOME).text, tmp_path, SOME)

@@ -87,6 +87,7 @@ def test_what_does_not_apply_is_skipped_and_junit_files_have_the_case(pytester: 
     assert re.fullmatch("[0-9a-f]{6}", found["rnn_props_case_id"])
 
 
+@pytest.mark.nightly
 def test_factories_instances_and_contracts_are_targets_too(pytester: pytest.Pytester) -> None:
     result = run(
         pytester,

@@ -203,6 +203,7 @@ def examples_of(result: pytest.RunResult) -> list[str]:
     return re.findall(r"^Trying example: (Case\(.*\))$", result.stdout.str(), re.M)
 
 
+@pytest.mark.nightly
 def test_hypothesis_verbosity_shows_cases_and_quiet_shows_the_first_line_alone(pytester: pytest.Pytester) -> None:
     arguments = ("--rnn-props", "models:Leaky", "-k", "RP105", *_QUICK, "--hypothesis-verbosity")
     assert len(examples_of(run(pytester, *arguments, "verbose"))) == 20
@@ -211,6 +212,7 @@ def test_hypothesis_verbosity_shows_cases_and_quiet_shows_the_first_line_alone(p
     assert "Case(" not in quiet.stdout.str()
 
 
+@pytest.mark.nightly
 def test_hypothesis_seed_and_profile_decide_the_cases(pytester: pytest.Pytester) -> None:
     pytester.makeconftest("from hypothesis import settings\nsettings.register_profile('short', max_examples=7)")
     arguments = ("--rnn-props", "models:MyGRU", "-k", "RP107", "-rP", "--hypothesis-verbosity", "verbose")

@@ -132,7 +132,9 @@ def test_the_zoo_is_large_enough_to_mean_something() -> None:
 _SIX = tuple(f"torch.nn:{name}" for name in ("RNN", "GRU", "LSTM", "RNNCell", "GRUCell", "LSTMCell"))
 
 
-@pytest.mark.parametrize("target", _SIX)
+@pytest.mark.parametrize(
+    "target", [pytest.param(target, marks=[pytest.mark.nightly] if "GRU" in target else []) for target in _SIX]
+)
 def test_torchs_own_modules_are_charged_with_nothing(target: str, runners: _Runners) -> None:
     results = runners.run(target, profile="quick")
     assert [(found.code, found.message) for found in _own(results)] == []
