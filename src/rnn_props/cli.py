@@ -152,6 +152,10 @@ def _adapter(context: click.Context | None, parameter: click.Parameter | None, v
 
 
 # fmt: off
+_ARG = click.option(
+    "--arg", "arguments", multiple=True, callback=_arguments, metavar="NAME=VALUE",
+    help="Constructor argument that is held at a value, a Python literal or else a string; repeatable.  "
+    "[default: none]")
 _EXTENSION = click.option(
     "--extension", "extensions", multiple=True, metavar="MODULE",
     help="Import checks, faults and kinds of values of your own: package.module or path/to/file.py; repeatable.  "
@@ -174,9 +178,7 @@ _CHECK_OPTIONS = (
                   "[default: 0; nightly: a new one each time]"),
     click.option("--jobs", type=click.IntRange(1, 64), metavar="N",
                   help="Worker processes.  [default: one per core, at most 8]"),
-    click.option("--arg", "arguments", multiple=True, callback=_arguments, metavar="NAME=VALUE",
-                  help="Constructor argument that is held at a value, a Python literal or else a string; repeatable.  "
-                  "[default: none]"),
+    _ARG,
     click.option("--adapter", callback=_adapter, metavar="FILE[:NAME]",
                  help="How to build and call a module that fits no convention ('rnn-props infer -h').  "
                  "[default: none]"),
@@ -315,14 +317,7 @@ def _configured(given: dict[str, Any]) -> dict[str, Any]:
     metavar="GLOB",
     help="No tests of these checks; repeatable, or with commas.  [default: none]",
 )
-@click.option(
-    "--arg",
-    "arguments",
-    multiple=True,
-    callback=_arguments,
-    metavar="NAME=VALUE",
-    help="Constructor argument that is held at a value; repeatable.  [default: none]",
-)
+@_ARG
 @click.option(
     "--update",
     is_flag=True,
@@ -456,15 +451,7 @@ def _console(no_color: bool = False) -> Console | None:
 @click.argument("target", metavar="TARGET")
 @click.option("--toml", "form", flag_value="toml", help="Print it as a table for pyproject.toml.")
 @click.option("--python", "form", flag_value="python", help="Print it as Python, a Contract(...) to paste.")
-@click.option(
-    "--arg",
-    "arguments",
-    multiple=True,
-    callback=_arguments,
-    metavar="NAME=VALUE",
-    help="Constructor argument that is held at a value, a Python literal or else a string; repeatable.  "
-    "[default: none]",
-)
+@_ARG
 @click.option(
     "--adapter",
     metavar="FILE[:NAME]",
