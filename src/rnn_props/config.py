@@ -168,6 +168,10 @@ def _document(path: Path, source: str) -> dict[str, Any]:
         raise ConfigError(f"{path} is no TOML: {error}") from None
 
 
+#: What an entry of a target says of the contract, beside the state.
+_PARTS = ("convention", "input", "output", "reset", "padding", "vocabulary")
+
+
 def _table(document: Mapping[str, Any]) -> dict[str, Any] | None:
     tool = document.get(TABLE[0])
     table = tool.get(TABLE[1]) if isinstance(tool, dict) else None
@@ -191,7 +195,7 @@ def _target(path: Path, source: str, name: str, entry: Mapping[str, Any]) -> Tar
         pattern: Waiver(told) if isinstance(told, str) else Waiver(told["reason"], _date(told.get("until")))
         for pattern, told in entry.get("expected_failures", {}).items()
     }
-    parts = {key: entry[key] for key in ("convention", "input", "output", "reset", "padding") if key in entry}
+    parts = {key: entry[key] for key in _PARTS if key in entry}
     if "state" in entry:
         parts["state"] = _as_tuples(entry["state"])
     return TargetConfig(

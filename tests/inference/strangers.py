@@ -237,3 +237,107 @@ class MaskAdapter:
 
     def split_state(self, value: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         return value["scores"], value["final"]
+
+
+class CharacterModel(nn.Module):
+    """Token ids in, a state beside them, a score for each token out."""
+
+    def __init__(self, vocab_size: int, embed_dim: int, hidden_size: int, num_layers: int = 1) -> None:
+        super().__init__()
+        self.table = nn.Embedding(vocab_size, embed_dim)
+        self.inner = nn.LSTM(embed_dim, hidden_size, num_layers, batch_first=True)
+        self.scores = nn.Linear(hidden_size, vocab_size)
+
+    def forward(
+        self, tokens: Tensor, hidden: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        output, hidden = self.inner(self.table(tokens), hidden)
+        return self.scores(output), hidden
+
+
+class MixesSentences(CharacterModel):
+    """The same with batch and time exchanged by a view."""
+
+    def forward(
+        self, tokens: Tensor, hidden: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        output, hidden = self.inner(self.table(tokens), hidden)
+        return self.scores(output.reshape(tokens.shape[1], tokens.shape[0], -1).transpose(0, 1)), hidden
+
+
+class TextClassifier(nn.Module):
+    """Token ids and the length of each text in, one score a class out."""
+
+    def __init__(self, vocab_size: int, embedding_dim: int, hidden_dim: int, output_dim: int, pad_idx: int) -> None:
+        super().__init__()
+        self.table = nn.Embedding(vocab_size, embedding_dim, padding_idx=pad_idx)
+        self.inner = nn.GRU(embedding_dim, hidden_dim, batch_first=True)
+        self.scores = nn.Linear(hidden_dim, output_dim)
+
+    def forward(self, text: Tensor, text_lengths: Tensor) -> Tensor:
+        packed = nn.utils.rnn.pack_padded_sequence(self.table(text), text_lengths, True, enforce_sorted=False)
+        return self.scores(self.inner(packed)[1][-1])
+
+
+@dataclass
+class Answer:
+    last_hidden_state: Tensor
+    cache: Tensor
+
+
+class AnswersWithAnObject(nn.Module):
+    """Output and state as fields of an object."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.inner = nn.GRU(input_size, hidden_size, batch_first=True)
+
+    def forward(self, x: Tensor, cache: Tensor | None = None) -> Answer:
+        return Answer(*self.inner(x, cache))
+
+
+class AnswersWithADict(nn.Module):
+    """A dict of which one entry is the output."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.inner = nn.GRU(input_size, hidden_size, batch_first=True)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        output, state = self.inner(x)
+        return {"summary": state[-1], "logits": output}
+
+
+class SizesInside(nn.Module):
+    """A constructor without arguments: only the layers know how many features there are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.GRU(5, 7, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        output: Tensor = self.inner(x)[0]
+        return output
+
+
+class PassesAllOn(nn.Module):
+    """A wrapper that knows nothing of what it wraps."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.model(*args, **kwargs)
+
+
+class ForScript(nn.Module):
+    """Annotated as TorchScript wants it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.GRU(3, 5)
+
+    def forward(self, x: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        output, h = self.inner(x, h)
+        return output, h

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,10 +11,11 @@ import torch
 from tests.inference import strangers
 from torch import nn
 
+import rnn_props
 from rnn_props import Adapter
 from rnn_props.contracts import Complex, Contract, Layers, Record, from_toml, to_python, to_toml
 from rnn_props.inference import infer_contract
-from rnn_props.subjects import Factory, leaves, state_leaves
+from rnn_props.subjects import Factory, leaves, state_leaves, token_ids
 from rnn_props.targets import TargetError, load, parse
 
 HOME = "tests.inference.strangers"
@@ -32,6 +34,11 @@ EXPECTED: dict[str, tuple[str, str, str | None, Any]] = {
     "PartsOfTheLongest": ("lengths", "B T I", "B T H", None),
     "OwnInitialState": ("cell", "B I", "B H", ["B H"]),
     "LogSpace": ("rnn", "B T I", "B T I", "B I"),
+    "CharacterModel": ("rnn", "B T", "B T V", ("L B H", "L B H")),
+    "TextClassifier": ("lengths", "B T", "B O", None),
+    "AnswersWithAnObject": ("rnn", "B T I", "B T H", "1 B H"),
+    "AnswersWithADict": ("model", "B T I", "B T H", None),
+    "SizesInside": ("model", "B T 5", "B T 7", None),
 }
 
 
@@ -168,3 +175,39 @@ def test_what_is_no_adapter_is_refused_with_the_methods_that_one_has() -> None:
     with pytest.raises(TargetError, match="none of the methods build, call, initial_state, split_state"):
         infer_contract(strangers.EquationsOfItsOwn, {}, nn.ReLU())
     assert load(parse(f"{HOME}:MaskAdapter")) is strangers.MaskAdapter
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [nn.DataParallel, strangers.PassesAllOn, lambda module: torch.compile(module, backend="eager")],
+    ids=["DataParallel", "PassesAllOn", "compiled"],
+)
+def test_a_wrapper_is_held_to_what_the_module_inside_promises(wrap: Callable[[nn.Module], nn.Module]) -> None:
+    contract = infer_contract(wrap(nn.LSTM(3, 5)))
+    assert contract.torch_module == "LSTM"
+    assert any("passes everything on" in line for line in contract.evidence)
+
+
+def test_a_scripted_module_is_inferred_from_its_schema() -> None:
+    with pytest.warns(DeprecationWarning, match="torch.jit.script"):
+        contract = infer_contract(torch.jit.script(strangers.ForScript()))
+    assert (contract.convention, contract.input, contract.state) == ("rnn", "T B 3", "1 B 5")
+    assert not contract.capabilities.compile
+
+
+def test_token_ids_are_made_of_real_numbers_and_differ_where_those_are_one_apart() -> None:
+    values = torch.randn(50, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    for count in (4, 5, 8, 17, 1000):
+        ids = token_ids(values, count)
+        assert ids.dtype == torch.int64
+        assert 1 <= int(ids.min()) <= int(ids.max()) < count
+        assert bool((ids != token_ids(values + 1, count)).all())
+        assert torch.equal(token_ids(values * (1 + 1e-14), count), ids)
+
+
+@pytest.mark.slow
+def test_a_model_of_token_ids_is_checked_like_any_other() -> None:
+    (right,) = rnn_props.check(strangers.CharacterModel, profile="quick", seed=0, skip=("RP4*", "RP8*", "RP9*")).targets
+    assert not [result for result in right.results if result.status in ("failed", "error", "skipped")]
+    (wrong,) = rnn_props.check(strangers.MixesSentences, profile="quick", seed=0, checks=("RP3*",)).targets
+    assert {result.code for result in wrong.results if result.status == "failed"} & {"RP301", "RP302"}

@@ -73,7 +73,7 @@ def faults_for(case: Case, contract: Contract, family: str) -> list[Fault]:
     if family == "size":
         return [fault for fault in faults_for(case, contract, "call") if fault.name in SIZE_FAULTS]
     found: list[Fault] = []
-    if family in ("input", "call", "any"):
+    if family in ("input", "call", "any") and contract.vocabulary is None:
         found += [Fault(name) for name in _INPUT if not case.packing or name in _PACKED_INPUT]
     if family in ("lengths", "any") and case.lengths:
         found += [Fault(name) for name in (_BATCH_SIZES if case.packing else _LENGTHS)]

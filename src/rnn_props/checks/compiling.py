@@ -198,7 +198,7 @@ def _exported(t: Trial, subject: Subject) -> Subject:
     def vary(leaf: Tensor, rule: ShapeRule) -> None:
         shapes[leaf] = {axis: Dim.AUTO for letter in ("B", "T") if (axis := rule.axis(letter)) is not None}
 
-    vary(t.input, t.rules.input)
+    vary(arguments[0], t.rules.input)
     if t.state is not None:
         map_with_rules(vary, t.state, t.rules.state)
     try:

@@ -18,7 +18,7 @@ _VALUES = (math.nan, math.inf, -math.inf)
 @check(
     "RP308",
     "nan.containment",
-    when=when.independent_rows,
+    when=when.all_of(when.real_input, when.independent_rows),
     needs=Needs(batches=(2, 3, 4, 5), fills=("normal",), picks=3),
     explained_by=("RP206", "RP301", "RP302", "RP303", "RP304", "RP305"),
     share=0.6,

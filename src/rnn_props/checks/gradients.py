@@ -126,6 +126,8 @@ def _finite(t: Trial, found: Gradients) -> None:
 def _pieces(t: Trial, found: Gradients) -> dict[str, Tensor | None]:
     """Gradients of what must have one: leaves of the initial state by layer and direction, as far as they have any."""
     pieces = dict(found)
+    if t.contract.vocabulary is not None:
+        pieces.pop("input", None)  # token ids have no gradient
     for (name, leaf), rule in zip(state_leaves(t.state), t.leaf_rules if t.state is not None else (), strict=True):
         value = pieces.pop(f"initial {name}", None)
         if t.contract.capabilities.detached_cache or not leaf.is_floating_point():
@@ -253,7 +255,7 @@ def correct(t: Trial) -> None:
 @check(
     "RP603",
     "grad.through_time",
-    when=when.all_of(when.differentiable, when.has_sequence),
+    when=when.all_of(when.differentiable, when.has_sequence, when.real_input),
     needs=Needs(lengths=(2, 3, 5, 13), batches=(2, 1, 3), fills=("normal",), picks=2),
     after=(*BASICS, "RP601"),
     explained_by=("RP212", "RP301", "RP303", "RP304", "RP305"),

@@ -63,6 +63,10 @@ def has_lengths(contract: Contract) -> str | None:
     return None if "lengths" in contract.arguments else "it takes no lengths"
 
 
+def real_input(contract: Contract) -> str | None:
+    return None if contract.vocabulary is None else "its input is token ids"
+
+
 def is_stateful(contract: Contract) -> str | None:
     return None if contract.convention == "stateful" else "it keeps no state between calls"
 

@@ -29,18 +29,24 @@ ROLE_NAMES: Mapping[str, tuple[str, ...]] = {
     "input_size": (
         "input_size", "input_dim", "n_in", "d_in", "in_features", "in_channels", "nb_input", "dim", "d_model",
         "feat_size", "embed_dim", "n_inputs", "num_features", "n_features", "in_dim", "input_channels", "in_feats",
-        "channels",
+        "channels", "embedding_dim", "emb_dim", "embed_size", "embedding_size", "emb_size", "ninp", "n_embd", "d_embed",
     ),
     "hidden_size": (
         "hidden_size", "hidden_dim", "hidden_channels", "units", "n_hidden", "hid_dim", "d_hidden", "nb_units",
         "rnn_size", "cell_size", "state_size", "num_hidden", "hidden_sizes", "hidden_dims", "layer_sizes",
         "hidden_layers", "rnn_hidden_size", "hidden_units", "state_features", "state_dim", "d_state", "num_units",
-        "n_units", "num_neurons", "head_size", "head_dim", "hidden_features", "n_state", "dim_hidden",
+        "n_units", "num_neurons", "head_size", "head_dim", "hidden_features", "n_state", "dim_hidden", "nhid", "n_hid",
+        "hid_size", "d_hid",
     ),
-    "num_layers": ("num_layers", "n_layers", "nb_layers", "depth", "layers", "num_rnn_layers"),
+    "num_layers": ("num_layers", "n_layers", "nb_layers", "depth", "layers", "num_rnn_layers", "nlayers"),
     "output_size": (
         "output_size", "output_dim", "num_classes", "n_out", "out_features", "n_classes", "out_dim", "out_channels",
-        "num_outputs", "n_outputs", "d_out", "dim_out",
+        "num_outputs", "n_outputs", "d_out", "dim_out", "num_labels", "n_labels", "tagset_size", "num_tags",
+    ),
+    "vocab_size": (
+        "vocab_size", "num_embeddings", "n_vocab", "vocabulary_size", "n_tokens", "num_tokens", "ntoken", "ntokens",
+        "n_token", "n_chars", "num_chars", "num_words", "n_words", "vocab", "input_vocab_size", "src_vocab_size",
+        "voc_size", "vocab_dim", "dictionary_size", "dict_size", "alphabet_size",
     ),
     "bias": ("bias",),
     "batch_first": ("batch_first",),
@@ -75,7 +81,11 @@ class Contract:
             is; left out by all checks but RP310) and `state` (several names, with spaces between, where each member of
             the state is an argument of its own).
         keywords: further arguments of forward, each always passed with this value, such as `{"return_state": True}`.
-        result: what the parts of a returned tuple are, such as `"output, *state"`; "" for the convention's own form.
+        result: what the parts of a returned tuple are, such as `"output, *state"`, or which fields of a returned object
+            are output and state, such as `"y=output, cache=state"`; "" for the convention's own form.
+        vocabulary: where the input is token ids, how many there are: a number, or the hyperparameter that says it; None
+            where the input is real numbers. The input's rule has no axis of features then. Checks go on drawing real
+            numbers, from which the ids are made where the module is called (see `rnn_props.subjects.token_ids`).
         padding: what the output has beyond a row's length, or None where nothing is agreed.
         reset: the method that makes a stateful module forget; it takes no argument.
         input, output, state: shape rules; the state is any pytree of them, or None.
@@ -98,6 +108,7 @@ class Contract:
     arguments: Mapping[str, str] = field(default_factory=dict)
     keywords: Mapping[str, Value] = field(default_factory=dict)
     result: str = ""
+    vocabulary: int | str | None = None
     padding: float | None = None
     reset: str = ""
     input: str = "T B I"
@@ -165,7 +176,7 @@ class Contract:
         for name, value in hyperparameters.items():
             if isinstance(value, tuple | list):
                 sizes |= {f"{name}_{index}": item for index, item in enumerate(value) if type(item) is int}
-        for letter, role in (("I", "input_size"), ("H", "hidden_size"), ("O", "output_size")):
+        for letter, role in (("I", "input_size"), ("H", "hidden_size"), ("O", "output_size"), ("V", "vocab_size")):
             value = self.role(role, hyperparameters)
             if isinstance(value, tuple | list) and value:
                 value = value[-1]  # the width of the last layer is what comes out
@@ -180,6 +191,12 @@ class Contract:
         sizes["T"] = seq_len
         sizes["B"] = batch
         return sizes
+
+    def tokens(self, hyperparameters: Mapping[str, Any]) -> int | None:
+        """How many token ids there are under these hyperparameters; None where the input is real numbers."""
+        if isinstance(self.vocabulary, str):
+            return int({**self.fixed, **hyperparameters}[self.vocabulary])
+        return self.vocabulary
 
     def rules(self, hyperparameters: Mapping[str, Any], *, batched: bool = True) -> CallRules:
         """The shape rules of one call under these hyperparameters: axes ordered, the batch left out if unbatched."""
@@ -219,6 +236,7 @@ class Contract:
             "arguments": dict(self.arguments),
             "keywords": {name: _value_to_json(value) for name, value in self.keywords.items()},
             "result": self.result,
+            "vocabulary": self.vocabulary,
             "padding": self.padding,
             "reset": self.reset,
             "input": self.input,
@@ -258,6 +276,7 @@ class Contract:
             arguments=data["arguments"],
             keywords={name: _value_from_json(value) for name, value in data["keywords"].items()},
             result=data["result"],
+            vocabulary=data["vocabulary"],
             padding=data["padding"],
             reset=data["reset"],
             input=data["input"],

@@ -164,18 +164,26 @@ _RESULT = re.compile(r"\*?[a-z]+|_")
 
 
 def read_result(text: str) -> tuple[str, ...]:
-    """What the parts of a returned tuple are: `output`, `state`, `*state` (all that is left) or `_` (nothing agreed).
+    """What the parts of a returned tuple are: `output`, `state`, `*state` (all that is left) or `_` (nothing agreed);
+    or which fields of a returned dict, named tuple or dataclass are output and state: `y=output, cache=state`.
 
     Raises:
         ValueError: the text says nothing of the kind.
     """
     parts = tuple(part.strip() for part in text.split(","))
     known = {"output", "state", "*state", "*_", "_"}
+    if "=" in text:
+        fields = [part.partition("=") for part in parts]
+        kinds = [kind for _, _, kind in fields]
+        if all(name.isidentifier() for name, _, _ in fields) and sorted(kinds) in (
+            ["output"], ["state"], ["output", "state"],
+        ):  # fmt: skip
+            return parts
     starred = [part for part in parts if part.startswith("*")]
     wrong = next((part for part in parts if part not in known), None)
     if wrong is not None or len(starred) > 1 or parts.count("output") > 1 or sum("state" in part for part in parts) > 1:
         raise ValueError(
             f"cannot read result={text!r}: write the parts of what a call returns, such as 'output, state', "
-            "'output, *state', 'state, output' or 'output, _'"
+            "'output, *state', 'state, output' or 'output, _', or fields, such as 'y=output, cache=state'"
         )
     return parts

@@ -44,7 +44,7 @@ def from_toml(table: Mapping[str, Any]) -> Contract:
     return Contract.from_json(data)
 
 
-_OPTIONAL = ("output", "state", "padding")
+_OPTIONAL = ("output", "state", "padding", "vocabulary")
 
 
 def _with_none(value: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,12 +14,14 @@ from torch import Tensor, nn
 from rnn_props.contracts import Contract
 from rnn_props.inference.configure import FIRST, SECOND, SIZES
 from rnn_props.inference.layout import ProbeError
-from rnn_props.inference.names import FLAG_NAMES, LENGTHS_NAMES, MEMBER_NAMES, TIME_SPAN_NAMES
+from rnn_props.inference.names import FLAG_NAMES, MEMBER_NAMES, TIME_SPAN_NAMES, is_lengths
 from rnn_props.inference.signature import Parameter, Signatures
 from rnn_props.subjects import Factory, Subject, TargetRaisedError, UnusableResultError
 
 #: Layouts of the input that are tried, in this order. In the first one either of the two axes may be the batch.
 LAYOUTS = ("T B I", "B T I", "B I", "B I T")
+#: The same for token ids, which have no features.
+TOKENS = ("T B", "B T", "B")
 #: Further ones, for modules with convolutions inside.
 IMAGES = ("B I 4 6", "T B I 4 6", "B T I 4 6")
 #: Seconds that a call may take, building included.
@@ -75,7 +78,7 @@ def read_roles(parameters: Sequence[Parameter]) -> Roles:
         TargetError: one that must be given plays none.
     """
     states = tuple(item for item in parameters[1:] if item.name in MEMBER_NAMES)
-    lengths = next((item for item in parameters[1:] if item.name in LENGTHS_NAMES), None)
+    lengths = next((item for item in parameters[1:] if is_lengths(item.name)), None)
     spans = tuple(item.name for item in parameters[1:] if item.name in TIME_SPAN_NAMES and item.required)
     flags = tuple(item.name for item in parameters[1:] if item.name in FLAG_NAMES and item.default in (False, None))
     known = {item.name for item in states} | {lengths.name if lengths else ""} | set(spans)
@@ -112,7 +115,7 @@ class Caller:
         Raises:
             ProbeError: none does; the message is that of the plainest one.
         """
-        layouts = layouts or (*LAYOUTS, *(IMAGES if self._has_convolutions() else ()))
+        layouts = layouts or (*self._token_layouts(), *LAYOUTS, *(IMAGES if self._has_convolutions() else ()))
         first_error: Exception | None = None
         for contract in self._contracts(roles, layouts):
             for how, make in self._states(roles, contract):
@@ -143,12 +146,26 @@ class Caller:
                 "makes it large with --arg NAME=VALUE, or give a Contract"
             )
 
+    def _token_layouts(self) -> tuple[str, ...]:
+        """Layouts of token ids, for modules with an embedding, or with an argument for the number of ids."""
+        return TOKENS if self.vocabulary is not None else ()
+
+    @cached_property
+    def vocabulary(self) -> int | str | None:
+        """How many token ids the module may take: an argument of its own, or what its embedding has."""
+        name = self._contract.roles.get("vocab_size")
+        tables = [layer.num_embeddings for layer in self._layers() if isinstance(layer, nn.Embedding | nn.EmbeddingBag)]
+        return name or min(tables, default=None)
+
     def _has_convolutions(self) -> bool:
+        return any(isinstance(part, nn.Conv2d) for part in self._layers())
+
+    def _layers(self) -> list[nn.Module]:
+        """The layers of the module, in the order in which they were registered; none where it can't be built."""
         try:
-            module = Factory(self._target, self._contract).module(self.hyperparameters, 0)
+            return list(Factory(self._target, self._contract).module(self.hyperparameters, 0).modules())
         except (TargetRaisedError, UnusableResultError):
-            return False
-        return any(isinstance(part, nn.Conv2d) for part in module.modules())
+            return []
 
     def with_hyperparameters(self, **values: Any) -> Caller:
         """The same under other constructor arguments."""
@@ -187,13 +204,13 @@ class Caller:
         for keywords in ways:
             base = replace(self._contract, keywords=keywords, arguments=arguments)
             for layout in layouts:
-                for width in features:
+                tokens = self.vocabulary if layout in TOKENS else None
+                for width in features if tokens is None else features[:1]:
                     rule = " ".join(width if part == "I" else part for part in layout.split())
-                    if roles.lengths_required:
-                        if layout == "T B I":
-                            yield from self._with_lengths(base, rule, roles)
-                    else:
-                        yield replace(base, input=rule)
+                    if not roles.lengths_required:
+                        yield replace(base, input=rule, vocabulary=tokens)
+                    elif layout in ("T B I", "T B"):
+                        yield from self._with_lengths(replace(base, vocabulary=tokens), rule, roles)
 
     def _with_lengths(self, base: Contract, rule: str, roles: Roles) -> Iterator[Contract]:
         arguments = {**base.arguments, "lengths": roles.lengths}
@@ -212,7 +229,10 @@ class Caller:
         return len(roles.states) > 1 or bool(roles.states and names.index(roles.states[0]) != 1)
 
     def _own_sizes(self) -> list[str]:
-        given = [*self._contract.fixed.values(), *self.hyperparameters.values()]
+        """Numbers of features that the input may have, where no argument says it: the layers' own, first."""
+        names = ("input_size", "in_features", "in_channels")
+        layers = (getattr(layer, name, None) for layer in self._layers() for name in names)
+        given = [*layers, *self._contract.fixed.values(), *self.hyperparameters.values()]
         return [str(value) for value in dict.fromkeys(given) if type(value) is int and value > 1]
 
     def _states(self, roles: Roles, contract: Contract) -> Iterator[tuple[str, Make | None]]:

@@ -13,12 +13,14 @@ from rnn_props.subjects import Factory, TargetRaisedError, UnusableResultError
 from rnn_props.targets import TargetError
 
 #: Sizes of the probing calls, all different.
-SIZES: Mapping[str, int] = {"input_size": 3, "hidden_size": 5, "output_size": 7}
+SIZES: Mapping[str, int] = {"input_size": 3, "hidden_size": 5, "output_size": 7, "vocab_size": 17}
 #: The two sizes of a call, different from those above.
 FIRST, SECOND = 11, 13
 #: Sizes that are tried where small ones do not build, for modules that want powers of two or multiples of a head count.
 _LARGER = (8, 12, 16, 24, 32, 48, 64, 128)
 _WIDTHS = ((5,), (5, 4), (2, 6, 3))
+#: Numbers of token ids, all with room for several that differ.
+_VOCABULARIES = (4, 5, 8, 17)
 
 
 def configure(signatures: Signatures, fixed: Mapping[str, Value]) -> Contract:
@@ -71,6 +73,8 @@ def _domain(role: str, item: Parameter) -> Domain | None:
         return free(*_WIDTHS)
     if role in ("input_size", "hidden_size", "output_size"):
         return integers(1, 7) if item.required or default is None or type(default) is int else None
+    if role == "vocab_size":
+        return Domain("size", _VOCABULARIES) if item.required or type(default) is int else None
     if role == "num_layers":
         return integers(1, 3) if item.required or type(default) is int else None
     if role in ("bias", "bidirectional", "batch_first"):

@@ -41,8 +41,10 @@ def _call_lines(contract: Contract) -> list[str]:
     output = "no output of its own" if contract.output is None else f"output {_shape(contract.output)}"
     state = "no state" if contract.state is None else f"state {structure_text(contract.state)}"
     lines = [f"{name}: input {_shape(contract.input)} -> {output}, {state}"]
+    if contract.vocabulary is not None:
+        lines.append(f"the input is token ids below {contract.vocabulary}")
     if contract.result:
-        lines.append(f"a call returns ({contract.result})")
+        lines.append(f"a call returns {_result(contract.result)}")
     for what, argument in contract.arguments.items():
         lines.append(f"{what} goes in as {', '.join(argument.split())}")
     if contract.keywords:
@@ -51,6 +53,10 @@ def _call_lines(contract: Contract) -> list[str]:
     if contract.reset:
         lines.append(f"{contract.reset}() is called before each sequence")
     return lines
+
+
+def _result(result: str) -> str:
+    return f"an object with {result}" if "=" in result else f"({result})"
 
 
 def _shape(rule: str) -> str:

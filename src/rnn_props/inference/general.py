@@ -15,7 +15,15 @@ from rnn_props.inference.configure import FIRST, SECOND, simplest
 from rnn_props.inference.layout import ProbeError, axis_of, influence, is_diagonal, which_is_batch
 from rnn_props.inference.shapes_seen import Variation
 from rnn_props.inference.signature import Signatures
-from rnn_props.inference.splitting import Observer, Parts, output_rule, parts_of, state_structure
+from rnn_props.inference.splitting import (
+    Observer,
+    Parts,
+    named_fields,
+    output_field,
+    output_rule,
+    parts_of,
+    state_structure,
+)
 from rnn_props.subjects import TargetRaisedError, UnusableResultError, leaves, main_output, split
 
 #: How sentences of the evidence begin that say what was not settled.
@@ -45,7 +53,7 @@ def of_calls(target: Any, signatures: Signatures, contract: Contract) -> Contrac
     observer = Observer(target, attempt, parts)
     variations = observer.variations(FIRST, SECOND)
     exact = {letter: size for letter, size in caller.sizes(contract).items() if letter not in variations}
-    exact = {letter: exact[letter] for letter in ("T", "B", "I", "H", "O") if letter in exact}
+    exact = {letter: exact[letter] for letter in ("T", "B", "I", "H", "O", "V") if letter in exact}
     rule = None if output is None else output_rule(output, variations, exact)
     if rule is not None and "B" not in rule.split():
         raise ProbeError(f"{_NEITHER} ({tuple(output.shape) if output is not None else ()}); give a Contract")
@@ -97,7 +105,7 @@ def _laid_out(caller: Caller, roles: Roles, attempt: Attempt) -> tuple[Attempt, 
     evidence = [_shapes_text(attempt, output)]
     if layout.split()[0] not in ("T", "B") or "T" not in layout.split():
         return attempt, parts, [*evidence, "it takes one step: the first axis is the batch"]
-    if layout.split()[-1] == "T":
+    if layout.split()[-1] == "T" and len(layout.split()) > 2:
         evidence.append("it takes features before time: (batch, features, time)")
     elif output is not None:
         batch, sentence = _batch_axis(caller, attempt, parts, output)
@@ -140,7 +148,9 @@ def _parts(caller: Caller, attempt: Attempt, roles: Roles) -> Parts | None:
     """How the returned value splits. A state that goes in again where input and hidden size are equal, and only there,
     is one all the same: that it does not elsewhere is for checks to say."""
     if not roles.states:
-        return None
+        fields = named_fields(attempt.value)
+        output = output_field(fields) if fields is not None else ""
+        return Parts(f"{output}=output", fields[output], None) if fields is not None and output else None
     found = parts_of(attempt, len(roles.states))
     names = [attempt.contract.roles.get(role, "") for role in ("input_size", "hidden_size")]
     sizes = caller.hyperparameters
@@ -249,6 +259,9 @@ def _with_state(
                 f"its forward takes a state '{' '.join(roles.states)}' ({attempt.how}), and nothing that it returns "
                 "can be passed on as that; write an adapter ('rnn-props infer --adapter FILE' makes a stub)"
             )
+        result = parts.result if parts is not None else ""
+        if result:
+            contract = replace(contract, result=result).with_evidence(f"a call returns fields: {result}")
         if roles.states and contract.adapter is None:
             return replace(contract, arguments=_without_state(contract)).with_evidence(
                 f"its forward takes a state '{roles.states[0]}', which is left out and not checked"
@@ -284,6 +297,8 @@ def _without_state(contract: Contract) -> dict[str, str]:
 
 def _model_result(result: str) -> str:
     """The pattern of a split without its state."""
+    if "=" in result:
+        return result.partition(",")[0]
     if result in ("", "state") or result.startswith("output"):
         return ""
     return result.replace("*state", "*_").replace("state", "_")
@@ -335,6 +350,8 @@ def _with_batch_first(contract: Contract, observer: Observer) -> Contract:
 def _known_by(contract: Contract, attempt: Attempt, roles: Roles, output: Tensor | None) -> Contract:
     """The contract under its convention, with what forward's arguments are."""
     sentences: list[str] = []
+    if contract.vocabulary is not None:
+        sentences.append(f"token ids are taken: integers below {contract.vocabulary}")
     if contract.keywords:
         given = ", ".join(f"{name}={value!r}" for name, value in contract.keywords.items())
         sentences.append(f"passed to forward in every call: {given}")

@@ -23,9 +23,9 @@ from rnn_props.contracts.presets import (
 )
 from rnn_props.inference.configure import SIZES, configure, that_build
 from rnn_props.inference.general import of_calls
-from rnn_props.inference.names import LENGTHS_NAMES, STATE_NAMES
+from rnn_props.inference.names import STATE_NAMES, is_lengths
 from rnn_props.inference.probe import Probe
-from rnn_props.inference.signature import Signatures, read_signatures, role_of
+from rnn_props.inference.signature import Signatures, read_signatures, role_of, unwrapped
 from rnn_props.subjects import Factory, TargetRaisedError, UnusableResultError
 from rnn_props.targets import TargetError
 
@@ -163,7 +163,7 @@ def _of_torch_signature(target: Any, signatures: Signatures, fixed: Mapping[str,
     name = "LSTM" if shown == "output and pair" else "RNN" if "nonlinearity" in names else "GRU"
     full = names >= FULL_SEQUENCE_ARGUMENTS and not state_required
     contract = _preset(name, signatures, full=full)
-    lengths = next((item.name for item in forward[2:] if item.name in LENGTHS_NAMES), None)
+    lengths = next((item.name for item in forward[2:] if is_lengths(item.name)), None)
     if lengths is not None:
         contract = replace(contract, arguments={"lengths": lengths})
         contract = contract.with_evidence(f"its forward takes each row's length as '{lengths}'")
@@ -201,21 +201,33 @@ def _general(target: Any, signatures: Signatures, fixed: Mapping[str, Value], ad
 
 def _of_instance(module: nn.Module, signatures: Signatures, adapter: Any = None) -> Contract:
     """The contract of one module as it is: sizes are read off its attributes, nothing is varied."""
-    known = None if adapter else next((name for cls, name in _CLASS_OF.items() if isinstance(module, cls)), None)
-    names = {name for name in SEQUENCE_ARGUMENTS if isinstance(getattr(module, name, None), int | float | str)}
+    inner = unwrapped(module)
+    known = None if adapter else next((name for cls, name in _CLASS_OF.items() if isinstance(inner, cls)), None)
+    names = {name for name in SEQUENCE_ARGUMENTS if isinstance(getattr(inner, name, None), int | float | str)}
     if known is not None:
         make = cell_contract if known.endswith("Cell") else sequence_contract
         contract = make(known, names, full=True)
         contract = replace(contract, capabilities=replace(contract.capabilities, factory=False, batch_first=False))
     else:
-        roles = {role: name for name in _attributes(module) if (role := role_of(name)) is not None}
+        roles = {role: name for name in _attributes(inner) if (role := role_of(name)) is not None}
         hyperparameters = {name: free(0) for name in roles.values()}
         contract = Contract(convention=adapter or "rnn", roles=roles, hyperparameters=hyperparameters)
     contract = replace(
         contract,
-        hyperparameters={name: free(getattr(module, name)) for name in contract.hyperparameters},
+        hyperparameters={name: free(getattr(inner, name)) for name in contract.hyperparameters},
         constraints=(),
     ).with_evidence("it is a module: its sizes are read off it, not varied")
+    if inner is not module:
+        contract = contract.with_evidence(
+            f"{type(module).__name__} passes everything on: arguments and sizes are those of the "
+            f"{type(inner).__name__} inside"
+        )
+    if isinstance(inner, torch.jit.ScriptModule):
+        # Moved to another dtype, a scripted module differentiates what it was before, in the old one.
+        able = replace(contract.capabilities, compile=False, export=False, differentiable=False)
+        contract = replace(contract, capabilities=able).with_evidence(
+            "torch.compile and torch.export take no scripted module, and its gradients are TorchScript's own doing"
+        )
     if known is None:
         contract = of_calls(module, signatures, contract)
     return Probe(module, contract).settle()

@@ -97,6 +97,15 @@ LENGTHS_NAMES = frozenset(
         "src_lens",
     ]
 )
+
+
+def is_lengths(name: str) -> bool:
+    """Whether a parameter has each row's length: one of the usual names, or such as `text_lengths`."""
+    if name.startswith(("max_", "min_", "total_", "context_", "output_", "target_", "tgt_")):
+        return False
+    return name in LENGTHS_NAMES or name.endswith(("_lengths", "_length", "_lens"))
+
+
 #: The time that passes between two steps.
 TIME_SPAN_NAMES = frozenset(["ts", "timespans", "time_spans", "elapsed_time", "dt", "delta_t", "delta_ts", "elapsed"])
 #: Flags that make the state come out.
@@ -115,6 +124,8 @@ FLAG_NAMES = frozenset(
         "return_memory",
     ]
 )
+#: The field of a returned object that is the output.
+OUTPUT_NAMES = ("output", "outputs", "out", "y", "logits", "last_hidden_state", "prediction", "predictions", "pred")
 #: The method that makes a module forget.
 RESET_NAMES = (
     "reset_state", "reset_states", "reset_hidden", "reset_hidden_state", "reset_memory", "reset_mem", "reset",
@@ -126,6 +137,12 @@ INITIAL_NAMES = (
 )  # fmt: skip
 #: Hyperparameters that are no sizes of input or output, each with values that usually work, the simplest first.
 USUAL_VALUES: Mapping[str, tuple[Any, ...]] = {
+    "pad_idx": (0,),
+    "padding_idx": (0,),
+    "pad_token_id": (0,),
+    "pad_index": (0,),
+    "pad_token": (0,),
+    "padding_index": (0,),
     "num_heads": (1, 2),
     "n_heads": (1, 2),
     "nheads": (1, 2),

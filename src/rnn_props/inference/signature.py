@@ -72,7 +72,10 @@ def read_signatures(target: Any) -> Signatures:
     if isinstance(target, torch.jit.ScriptModule):
         return Signatures((), _of_schema(target), False)
     if isinstance(target, nn.Module):
-        return Signatures((), _parameters(type(target).forward), False, _reset(type(target)), _initial(type(target)))
+        inner = unwrapped(target)
+        if isinstance(inner, torch.jit.ScriptModule):
+            return read_signatures(inner)
+        return Signatures((), _parameters(type(inner).forward), False, _reset(type(target)), _initial(type(target)))
     if isinstance(target, type) and issubclass(target, nn.Module):
         for known, names in _TORCH_ARGUMENTS.items():
             if issubclass(target, known) and target.__init__ is known.__init__:
@@ -84,6 +87,25 @@ def read_signatures(target: Any) -> Signatures:
         return Signatures(constructor, _parameters(target.forward), open_ended, _reset(target), _initial(target))
     constructor, open_ended = _constructor(target, bound=True)
     return Signatures(constructor, (), open_ended)
+
+
+def unwrapped(module: nn.Module) -> nn.Module:
+    """The module inside wrappers that pass on whatever they are called with, such as `nn.DataParallel`, what
+    `torch.compile` returns, and adapters around a model."""
+    while not isinstance(module, torch.jit.ScriptModule):
+        children = list(module.children())
+        if len(children) != 1 or not _passes_all_on(type(module).forward):
+            break
+        module = children[0]
+    return module
+
+
+def _passes_all_on(function: Any) -> bool:
+    try:
+        items = list(inspect.signature(function).parameters.values())[1:]
+    except (TypeError, ValueError):
+        return False
+    return bool(items) and not any(_is_named(item) for item in items)
 
 
 def _reset(cls: type[nn.Module]) -> str:

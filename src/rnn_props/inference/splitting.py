@@ -13,6 +13,7 @@ from rnn_props.contracts import Contract, Structure
 from rnn_props.inference.calls import Attempt
 from rnn_props.inference.configure import simplest
 from rnn_props.inference.layout import ProbeError
+from rnn_props.inference.names import OUTPUT_NAMES
 from rnn_props.inference.shapes_seen import Variation, letters_of, rule_of, structure_of
 from rnn_props.subjects import (
     Factory,
@@ -65,8 +66,8 @@ def _patterns(value: Any, one_step: bool, names: int) -> Iterator[str]:
         if one_step:
             yield "state"
         return
-    if fields_of(value) is not None or isinstance(value, Mapping):
-        yield "state"
+    if (fields := named_fields(value)) is not None:
+        yield from _fields_patterns(fields, one_step)
         return
     if not isinstance(value, tuple | list):
         return
@@ -81,6 +82,30 @@ def _patterns(value: Any, one_step: bool, names: int) -> Iterator[str]:
     yield "output, *state"
     if len(value) > 2:
         yield "output, state, *_"
+
+
+def named_fields(value: Any) -> Mapping[str, Any] | None:
+    """The fields of a dict, a named tuple or a dataclass; None of anything else."""
+    if isinstance(value, Mapping):
+        return value if all(isinstance(name, str) and name.isidentifier() for name in value) else None
+    return fields_of(value)
+
+
+def output_field(fields: Mapping[str, Any]) -> str:
+    """The field that is the output, or "": one of the usual names, else the first tensor."""
+    tensors = [name for name, item in fields.items() if isinstance(item, Tensor) and item.dim() > 0]
+    return next((name for name in OUTPUT_NAMES if name in tensors), next(iter(tensors), ""))
+
+
+def _fields_patterns(fields: Mapping[str, Any], one_step: bool) -> Iterator[str]:
+    if one_step:
+        yield "state"
+    output = output_field(fields)
+    for name, item in fields.items():
+        if output and name != output and _has_tensors(item):
+            yield f"{output}=output, {name}=state"
+    if not one_step:
+        yield "state"
 
 
 def _goes_in_again(attempt: Attempt, result: str, state: Any) -> bool:
@@ -169,6 +194,7 @@ class Observer:
     def _others(self) -> Iterator[tuple[str, str, Any]]:
         """For each hyperparameter that counts something: its name, its letter, and another value."""
         letters = {"input_size": "I", "hidden_size": "H", "output_size": "O", "num_layers": "L", "bidirectional": "D"}
+        letters["vocab_size"] = "V"
         roles = {name: role for role, name in self._contract.roles.items()}
         for name, domain in self._contract.hyperparameters.items():
             value, values = self.base[name], [item for item in domain.values if item != self.base[name]]

@@ -1,7 +1,7 @@
 """The module under test: built, called, its results unpacked, torch's global state kept clean."""
 
 from rnn_props.subjects.adapters import Adapter, as_adapter, load_adapter
-from rnn_props.subjects.calling import UnusableResultError, canonical, fields_of, main_output, native, split
+from rnn_props.subjects.calling import UnusableResultError, canonical, fields_of, main_output, native, split, token_ids
 from rnn_props.subjects.frames import died_in_torch, own_frame_of_death
 from rnn_props.subjects.hidden import hidden_tensors, registered_tensors
 from rnn_props.subjects.hygiene import GlobalState, filled_memory, kept_clean
@@ -51,4 +51,5 @@ __all__ = [
     "select",
     "split",
     "state_leaves",
+    "token_ids",
 ]

@@ -7,11 +7,13 @@ tuple, a dataclass or complex numbers; both directions of that are here.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 from rnn_props.contracts import Complex, Contract, Layers, Record, Structure, read_result
 from rnn_props.subjects.trees import like
@@ -76,6 +78,26 @@ def _is_pairs(tree: Tree) -> bool:
 _COMPLEX = (torch.float64, torch.float32, torch.float16)
 
 
+def token_ids(values: Any, count: int) -> Any:
+    """Token ids in place of real numbers: the same number gives the same id, and numbers that are one apart give two.
+
+    The id 0 is left out where there are others, since many a module treats it as padding. Integers stay as they are.
+
+    Args:
+        values: a tensor of any shape, or packed.
+        count: how many ids there are.
+    """
+    if isinstance(values, PackedSequence):
+        return values._replace(data=token_ids(values.data, count))
+    if not isinstance(values, Tensor) or not values.is_floating_point():
+        return values
+    others = max(count - 1, 1)
+    factor = next(number for number in (3, 2, 5, 7, 11, 13, 1) if math.gcd(number, others) == 1)
+    # No usual number lies where rounding noise could change the id.
+    ids = (values.detach().double().nan_to_num() * factor + 0.1234).round().long() % others
+    return ids + 1 if count > 1 else ids
+
+
 def call_arguments(
     contract: Contract, inputs: Any, state: Tree, lengths: Tensor | None
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -130,7 +152,20 @@ def main_output(value: Any) -> Any:
     return value
 
 
+def _split_fields(parts: tuple[str, ...], value: Any) -> tuple[Any, Tree]:
+    fields = value if isinstance(value, Mapping) else fields_of(value)
+    names = {kind: name for name, _, kind in (part.partition("=") for part in parts)}
+    missing = next((name for name in names.values() if fields is None or name not in fields), None)
+    if fields is None or missing is not None:
+        raise UnusableResultError(f"the call gave {kind_of_value(value)} without a field '{missing}'")
+    return (fields[names["output"]] if "output" in names else None), (
+        fields[names["state"]] if "state" in names else None
+    )
+
+
 def _split_parts(parts: tuple[str, ...], value: Any) -> tuple[Any, Tree]:
+    if "=" in parts[0]:
+        return _split_fields(parts, value)
     if len(parts) == 1 and not parts[0].startswith("*"):
         return (value, None) if parts[0] == "output" else (None, value)
     fixed = len(parts) - any(part.startswith("*") for part in parts)

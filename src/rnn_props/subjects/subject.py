@@ -21,7 +21,14 @@ from rnn_props.contracts import CallRules, Contract, ShapeRule
 from rnn_props.devices import move
 from rnn_props.devices import seed as seed_device
 from rnn_props.subjects.adapters import Adapter, as_adapter, load_adapter
-from rnn_props.subjects.calling import UnusableResultError, call_arguments, canonical, kind_of_value, split
+from rnn_props.subjects.calling import (
+    UnusableResultError,
+    call_arguments,
+    canonical,
+    kind_of_value,
+    split,
+    token_ids,
+)
 from rnn_props.subjects.frames import own_frame
 from rnn_props.subjects.hygiene import GlobalState, kept_clean
 from rnn_props.subjects.trees import Tree, clone, map_tree
@@ -268,6 +275,9 @@ class Subject:
             lengths = [inputs.shape[time]] * inputs.shape[batch]
         if lengths is not None and not isinstance(lengths, Tensor):
             lengths = torch.tensor(list(lengths), dtype=torch.int64)
+        tokens = self.contract.tokens(self.hyperparameters)
+        if tokens is not None:
+            inputs = token_ids(inputs, tokens)
         return call_arguments(self.contract, inputs, state, lengths)
 
     def _forward(self, *arguments: Any, **keywords: Any) -> Any:
