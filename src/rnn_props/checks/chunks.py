@@ -6,12 +6,15 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
+import torch
+from torch import Tensor
+
 from rnn_props.cases import Case, Needs
 from rnn_props.checks import when
 from rnn_props.checks.registry import BASICS, check
 from rnn_props.checks.trial import Trial, Violation
-from rnn_props.contracts import Contract, Domain
-from rnn_props.subjects import Result, join, state_leaves
+from rnn_props.contracts import Contract, Domain, ShapeRule
+from rnn_props.subjects import Result, cut, join, state_leaves
 
 _ONE_DIRECTION = {"bidirectional": (False,)}
 
@@ -107,9 +110,9 @@ def _only_single_steps_differ(t: Trial, whole: Result) -> bool:
     """Whether all that is wrong with a cut sequence is what a call of a single step computes."""
     length, splits = t.sizes["T"], t.case.splits
     longer: list[int] = []
-    for cut in splits:
-        if cut - (longer[-1] if longer else 0) > 1 and length - cut > 1:
-            longer.append(cut)
+    for place in splits:
+        if place - (longer[-1] if longer else 0) > 1 and length - place > 1:
+            longer.append(place)
     if tuple(longer) == splits or not _runs_in_one_direction(t.contract):
         return False
     try:
@@ -131,17 +134,23 @@ def _runs_in_one_direction(contract: Contract) -> bool:
     return isinstance(domain, Domain) and False in domain.values
 
 
+def _can_step(contract: Contract) -> str | None:
+    if contract.step and contract.output is not None:
+        return None if contract.capabilities.optional_state or contract.state is not None else "its state is not known"
+    return when.has_sequence_state(contract)
+
+
 @check(
     "RP202",
     "state.stepwise",
-    when=when.all_of(when.has_sequence_state, when.unquantised),
+    when=when.all_of(_can_step, when.unquantised),
     needs=Needs(lengths=(2, 3, 4, 5, 6, 13), roles=_ONE_DIRECTION),
     after=(*BASICS, "RP208"),
     explained_by=("RP201",),
     hint="A special path for one step, or for a whole sequence, computes something else than the other.",
 )
 def stepwise(t: Trial) -> None:
-    """T calls of length 1, with the state carried, equal one call of length T.
+    """T calls of length 1, or of a `step` method, with the state carried, equal one call of length T.
 
     Why: Models are trained on whole sequences and decode one step at a time. If the path for one step computes
     something else, the model in use is not the one that was trained.
@@ -156,7 +165,42 @@ def stepwise(t: Trial) -> None:
     derive the single step from the same formula, initial state included.
     """
     whole = t.call()
-    _same_in_chunks(t, whole, range(1, t.sizes["T"]))
+    if t.carries_state:
+        _same_in_chunks(t, whole, range(1, t.sizes["T"]))
+    if t.contract.step and t.case.batched:
+        _same_by_step(t, whole)
+
+
+def _same_by_step(t: Trial, whole: Result) -> None:
+    """The `step` method agrees with forward, from the initial state and from that after a part of the sequence."""
+    assert t.rules.output is not None
+    length, name = t.sizes["T"], t.contract.step["method"]
+    for start in (0, length // 2) if t.carries_state else (0,):
+        before = t.call(t.steps(t.input, 0, start), t.state).kept() if start else None
+        state = t.state if before is None else before.state
+        if state is None:
+            state = t.other_state(0, "zeros") if t.carries_state else t.subject.first_state(t.sizes["B"])
+        outputs = []
+        for step in range(start, length):
+            one = t.subject.step(_one_step(t, step), state)
+            outputs.append(one.output)
+            state = one.state
+        what = f"{length - start} calls of {name}" + (f" after {start} steps of forward" if start else "")
+        axis = t.rules.output.axis("T")
+        if axis is None:
+            t.same(outputs[-1].reshape(whole.output.shape), whole.output, f"{what}: output", t.rules.output)
+        else:
+            shape = cut(whole.output, t.rules.output, "T", 0, 1).shape
+            found = torch.cat([output.reshape(shape) for output in outputs], axis)
+            t.same(found, cut(whole.output, t.rules.output, "T", start, length), f"{what}: output", t.rules.output)
+        if t.carries_state:
+            t.same(state, whole.state, f"{what}: final state", t.rules.state)
+
+
+def _one_step(t: Trial, step: int) -> Tensor:
+    """The input of one step, in the shape that the contract's step takes."""
+    rule = ShapeRule.parse(t.contract.step["input"])
+    return t.steps(t.input, step, step + 1).reshape(rule.shape({**t.sizes, "T": 1}))
 
 
 @check(

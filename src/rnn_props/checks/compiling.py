@@ -199,6 +199,8 @@ def _exported(t: Trial, subject: Subject) -> Subject:
         shapes[leaf] = {axis: Dim.AUTO for letter in ("B", "T") if (axis := rule.axis(letter)) is not None}
 
     vary(arguments[0], t.rules.input)
+    for flags in (value for value in keywords.values() if isinstance(value, Tensor)):
+        shapes[flags] = dict.fromkeys(range(flags.dim()), Dim.AUTO)
     if t.state is not None:
         map_with_rules(vary, t.state, t.rules.state)
     try:

@@ -23,6 +23,9 @@ from rnn_props.contracts.structures import (
 from rnn_props.targets import TargetError, load, name_of, parse
 
 CONVENTIONS = ("rnn", "cell", "model", "lengths", "stateful")
+#: The forms that arguments may have where they do not go in as they are.
+FORMS: Mapping[str, tuple[str, ...]] = {"lengths": ("mask", "padding mask"), "starts": ("start", "continue", "end")}
+_ARGUMENTS = ("lengths", "state", "time_spans", "starts")
 
 #: What an argument of a constructor means, by the names that people give it. The first of each row is the role.
 ROLE_NAMES: Mapping[str, tuple[str, ...]] = {
@@ -78,14 +81,22 @@ class Contract:
             object at the top level of a module or the text `"module:NAME"`, that says how to build and call.
         arguments: the names of forward's arguments that are passed by keyword, by what they are: `lengths` (each row's
             length, int64 of shape `(B,)`), `time_spans` (the time between steps, `(B, T)` or `(T, B)` as the input
-            is; left out by all checks but RP310) and `state` (several names, with spaces between, where each member of
-            the state is an argument of its own).
+            is; left out by all checks but RP310), `starts` (where an episode begins, `(T, B)` or `(B, T)` as the input
+            is, `(B,)` for a cell; no episode begins in all checks but RP356) and `state` (several names, with spaces
+            between, where each member of the state is an argument of its own).
+        forms: how arguments go in, where that is not the usual way: `lengths` as a `mask` that is true at a row's
+            steps, or as a `padding mask` that is true beyond them; `starts` as a flag that is true at the first step
+            of an episode (`start`), false there and true elsewhere (`continue`), or true at the last step before it
+            (`end`). A following `float` stands for numbers in place of bools, `column` for a last axis of size 1.
         keywords: further arguments of forward, each always passed with this value, such as `{"return_state": True}`.
         result: what the parts of a returned tuple are, such as `"output, *state"`, or which fields of a returned object
             are output and state, such as `"y=output, cache=state"`; "" for the convention's own form.
         vocabulary: where the input is token ids, how many there are: a number, or the hyperparameter that says it; None
             where the input is real numbers. The input's rule has no axis of features then. Checks go on drawing real
             numbers, from which the ids are made where the module is called (see `rnn_props.subjects.token_ids`).
+        step: the method that makes one step, beside a forward that takes whole sequences; empty where there is none.
+            `method` is its name, `input` the shape rule of what it takes, such as `"B I"`, `result` what it returns,
+            as above, and `initial` the method that makes the first state for a number of rows, if one is needed.
         padding: what the output has beyond a row's length, or None where nothing is agreed.
         reset: the method that makes a stateful module forget; it takes no argument.
         input, output, state: shape rules; the state is any pytree of them, or None.
@@ -106,9 +117,11 @@ class Contract:
     roles: Mapping[str, str] = field(default_factory=dict)
     convention: Any = "rnn"
     arguments: Mapping[str, str] = field(default_factory=dict)
+    forms: Mapping[str, str] = field(default_factory=dict)
     keywords: Mapping[str, Value] = field(default_factory=dict)
     result: str = ""
     vocabulary: int | str | None = None
+    step: Mapping[str, str] = field(default_factory=dict)
     padding: float | None = None
     reset: str = ""
     input: str = "T B I"
@@ -134,13 +147,23 @@ class Contract:
             raise ValueError("convention 'lengths' needs arguments={'lengths': NAME}: the name of forward's argument")
         if self.convention == "stateful" and not self.reset:
             raise ValueError("convention 'stateful' needs reset=NAME: the method that makes the module forget")
-        unknown = sorted(set(self.arguments) - {"lengths", "state", "time_spans"})
+        unknown = sorted(set(self.arguments) - set(_ARGUMENTS))
         if unknown:
-            raise ValueError(
-                f"arguments has names for 'lengths', 'state' and 'time_spans' (got one for {unknown[0]!r})"
-            )
+            raise ValueError(f"arguments has names for {', '.join(_ARGUMENTS)} (got one for {unknown[0]!r})")
+        for what, form in self.forms.items():
+            if form.removesuffix(" column").removesuffix(" float") not in FORMS.get(what, ()):
+                known = "; ".join(f"{what}: {', '.join(forms)}" for what, forms in FORMS.items())
+                raise ValueError(f"forms has no {what!r} in the form {form!r}; there are {known}")
         if self.result:
             read_result(self.result)
+        if self.step:
+            if not {"method", "input"} <= set(self.step) <= {"method", "input", "result", "initial"}:
+                raise ValueError(
+                    "step has 'method' and 'input', and may have 'result' and 'initial' (got "
+                    f"{', '.join(map(repr, self.step))})"
+                )
+            ShapeRule.parse(self.step["input"])
+            read_result(self.step.get("result", "output, state"))
         ShapeRule.parse(self.input)
         if self.output is not None:
             ShapeRule.parse(self.output)
@@ -234,9 +257,11 @@ class Contract:
         return {
             "convention": self.convention if self.adapter is None else adapter_name(self.adapter),
             "arguments": dict(self.arguments),
+            "forms": dict(self.forms),
             "keywords": {name: _value_to_json(value) for name, value in self.keywords.items()},
             "result": self.result,
             "vocabulary": self.vocabulary,
+            "step": dict(self.step),
             "padding": self.padding,
             "reset": self.reset,
             "input": self.input,
@@ -274,9 +299,11 @@ class Contract:
         return Contract(
             convention=data["convention"],
             arguments=data["arguments"],
+            forms=data["forms"],
             keywords={name: _value_from_json(value) for name, value in data["keywords"].items()},
             result=data["result"],
             vocabulary=data["vocabulary"],
+            step=data["step"],
             padding=data["padding"],
             reset=data["reset"],
             input=data["input"],

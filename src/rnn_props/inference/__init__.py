@@ -1,7 +1,7 @@
 """From a class to its contract: reading signatures, probing the simplest configuration, evidence."""
 
 from rnn_props.inference.describe import contract_text
-from rnn_props.inference.general import OPEN
+from rnn_props.inference.flags import OPEN
 from rnn_props.inference.infer import infer_contract
 from rnn_props.inference.layout import ProbeError
 from rnn_props.inference.stub import stub

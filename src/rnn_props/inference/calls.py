@@ -13,8 +13,17 @@ from torch import Tensor, nn
 
 from rnn_props.contracts import Contract
 from rnn_props.inference.configure import FIRST, SECOND, SIZES
+from rnn_props.inference.flags import OPEN, flags_fit, misread_flags, named_mask_counts, optional_flags, with_flags
 from rnn_props.inference.layout import ProbeError
-from rnn_props.inference.names import FLAG_NAMES, MEMBER_NAMES, TIME_SPAN_NAMES, is_lengths
+from rnn_props.inference.names import (
+    DONE_NAMES,
+    FLAG_NAMES,
+    MASK_NAMES,
+    MEMBER_NAMES,
+    START_NAMES,
+    TIME_SPAN_NAMES,
+    is_lengths,
+)
 from rnn_props.inference.signature import Parameter, Signatures
 from rnn_props.subjects import Factory, Subject, TargetRaisedError, UnusableResultError
 
@@ -38,6 +47,7 @@ class Roles:
 
     Attributes:
         states, lengths, spans, flags: names.
+        mask, starts: names of what keeps steps out, and of what says where an episode begins; with `..._required`.
         required: which of the states must be given.
     """
 
@@ -47,6 +57,10 @@ class Roles:
     spans: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
     required: bool = False
+    mask: str = ""
+    mask_required: bool = False
+    starts: str = ""
+    starts_required: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +95,12 @@ def read_roles(parameters: Sequence[Parameter]) -> Roles:
     lengths = next((item for item in parameters[1:] if is_lengths(item.name)), None)
     spans = tuple(item.name for item in parameters[1:] if item.name in TIME_SPAN_NAMES and item.required)
     flags = tuple(item.name for item in parameters[1:] if item.name in FLAG_NAMES and item.default in (False, None))
-    known = {item.name for item in states} | {lengths.name if lengths else ""} | set(spans)
+    others = [item for item in parameters[1:] if item not in states and item is not lengths]
+    # Beside a state, a plain mask is what wipes it out where an episode begins.
+    start_names = START_NAMES | (DONE_NAMES if states else frozenset())
+    starts = next((item for item in others if item.name in start_names), None)
+    mask = next((item for item in others if item.name in MASK_NAMES and item is not starts), None)
+    known = {item.name for item in (*states, lengths, starts, mask) if item is not None} | set(spans)
     unknown = [item.name for item in parameters[1:] if item.required and item.name not in known]
     if unknown:
         raise ProbeError(
@@ -96,6 +115,10 @@ def read_roles(parameters: Sequence[Parameter]) -> Roles:
         spans=spans,
         flags=flags,
         required=any(item.required for item in states),
+        mask=mask.name if mask is not None else "",
+        mask_required=mask is not None and mask.required,
+        starts=starts.name if starts is not None else "",
+        starts_required=starts is not None and starts.required,
     )
 
 
@@ -117,6 +140,7 @@ class Caller:
         """
         layouts = layouts or (*self._token_layouts(), *LAYOUTS, *(IMAGES if self._has_convolutions() else ()))
         first_error: Exception | None = None
+        misread: Attempt | None = None
         for contract in self._contracts(roles, layouts):
             for how, make in self._states(roles, contract):
                 began = time.monotonic()
@@ -124,13 +148,47 @@ class Caller:
                     attempt = self.call(contract, make, how)
                     if time.monotonic() - began > _SLOWEST:
                         self._again_in_time(attempt)
-                    return attempt
+                    if not contract.forms or self._flags_fit(attempt):
+                        return attempt
+                    misread = misread or attempt
                 except (TargetRaisedError, UnusableResultError) as error:
                     first_error = first_error or error
                 if time.monotonic() - self._started > _PATIENCE:
                     break
+        if misread is not None:
+            if named_mask_counts(misread.subject, misread.inputs, misread.state(self.sizes(misread.contract))):
+                return misread
+            raise ProbeError(misread_flags(misread.contract))
         assert first_error is not None
         raise ProbeError(unusable(first_error, roles)) from first_error
+
+    def _flags_fit(self, attempt: Attempt) -> bool:
+        return flags_fit(attempt.subject, attempt.inputs, attempt.state(self.sizes(attempt.contract)))
+
+    def with_optional_flags(self, contract: Contract, attempt: Attempt, roles: Roles) -> Contract:
+        """The contract with a mask or episode flags that may be left out, where a call shows what they mean."""
+        for name, found in (("" if roles.mask_required else roles.mask, "lengths"),
+                            ("" if roles.starts_required else roles.starts, "starts")):  # fmt: skip
+            if not name or found in contract.arguments or contract.adapter is not None:
+                continue
+            calls = [
+                call for option in optional_flags(contract, name, found) if (call := self._called(option, attempt))
+            ]
+            fitting = next((call for call in calls if self._flags_fit(call)), None)
+            if fitting is None and calls and named_mask_counts(
+                calls[0].subject, calls[0].inputs, calls[0].state(self.sizes(contract))
+            ):  # fmt: skip
+                fitting = calls[0]
+            contract = fitting.contract if fitting is not None else contract.with_evidence(
+                f"{OPEN}'{name}' is left out: no call showed that it keeps anything out"
+            )  # fmt: skip
+        return contract
+
+    def _called(self, contract: Contract, attempt: Attempt) -> Attempt | None:
+        try:
+            return self.call(contract, attempt.make, attempt.how, attempt.inputs)
+        except (TargetRaisedError, UnusableResultError):
+            return None
 
     def _again_in_time(self, attempt: Attempt) -> None:
         """A second call, since the first one may have imported something.
@@ -207,7 +265,9 @@ class Caller:
                 tokens = self.vocabulary if layout in TOKENS else None
                 for width in features if tokens is None else features[:1]:
                     rule = " ".join(width if part == "I" else part for part in layout.split())
-                    if not roles.lengths_required:
+                    if roles.mask_required or roles.starts_required:
+                        yield from with_flags(replace(base, input=rule, vocabulary=tokens), roles)
+                    elif not roles.lengths_required:
                         yield replace(base, input=rule, vocabulary=tokens)
                     elif layout in ("T B I", "T B"):
                         yield from self._with_lengths(replace(base, vocabulary=tokens), rule, roles)

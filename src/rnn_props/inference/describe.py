@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 
 from rnn_props.contracts import Capabilities, Contract, Domain, structure_text
-from rnn_props.inference.general import OPEN
+from rnn_props.inference.flags import OPEN
 
 
 def contract_text(target: str, contract: Contract, width: int = 100, note: str = "") -> str:
@@ -46,10 +46,14 @@ def _call_lines(contract: Contract) -> list[str]:
     if contract.result:
         lines.append(f"a call returns {_result(contract.result)}")
     for what, argument in contract.arguments.items():
-        lines.append(f"{what} goes in as {', '.join(argument.split())}")
+        form = f" (as {contract.forms[what]})" if what in contract.forms else ""
+        verb = "go in" if what in ("lengths", "starts", "time_spans") else "goes in"
+        lines.append(f"{what} {verb} as {', '.join(argument.split())}{form}")
     if contract.keywords:
         given = ", ".join(f"{name}={value!r}" for name, value in contract.keywords.items())
         lines.append(f"every call has {given}")
+    if contract.step:
+        lines.append(f"{contract.step['method']}() makes one step, with an input {_shape(contract.step['input'])}")
     if contract.reset:
         lines.append(f"{contract.reset}() is called before each sequence")
     return lines

@@ -12,6 +12,7 @@ from torch import Tensor
 from rnn_props.contracts import Contract, Domain, structure_text
 from rnn_props.inference.calls import Attempt, Caller, Roles, read_roles
 from rnn_props.inference.configure import FIRST, SECOND, simplest
+from rnn_props.inference.flags import OPEN
 from rnn_props.inference.layout import ProbeError, axis_of, influence, is_diagonal, which_is_batch
 from rnn_props.inference.shapes_seen import Variation
 from rnn_props.inference.signature import Signatures
@@ -24,10 +25,9 @@ from rnn_props.inference.splitting import (
     parts_of,
     state_structure,
 )
+from rnn_props.inference.stepping import with_step
 from rnn_props.subjects import TargetRaisedError, UnusableResultError, leaves, main_output, split
 
-#: How sentences of the evidence begin that say what was not settled.
-OPEN = "open: "
 _NEITHER = "its output has no axis that follows the rows of the input"
 
 
@@ -61,7 +61,9 @@ def of_calls(target: Any, signatures: Signatures, contract: Contract) -> Contrac
     contract = _with_state(contract, attempt, parts, variations, exact, roles)
     contract = _of_any_width(contract, attempt, caller)
     contract = _with_batch_first(contract, observer)
-    return _known_by(contract, attempt, roles, output)
+    contract = caller.with_optional_flags(contract, attempt, roles)
+    contract = _known_by(contract, attempt, roles, output)
+    return with_step(target, contract, signatures, attempt) if signatures.step else contract
 
 
 def _roles(signatures: Signatures, contract: Contract) -> Roles:
@@ -347,6 +349,11 @@ def _with_batch_first(contract: Contract, observer: Observer) -> Contract:
     )
 
 
+def _form(contract: Contract) -> str:
+    at = "beyond a row's end" if contract.forms["lengths"].startswith("padding") else "at a row's steps"
+    return f"it is true {at}"
+
+
 def _known_by(contract: Contract, attempt: Attempt, roles: Roles, output: Tensor | None) -> Contract:
     """The contract under its convention, with what forward's arguments are."""
     sentences: list[str] = []
@@ -355,8 +362,12 @@ def _known_by(contract: Contract, attempt: Attempt, roles: Roles, output: Tensor
     if contract.keywords:
         given = ", ".join(f"{name}={value!r}" for name, value in contract.keywords.items())
         sentences.append(f"passed to forward in every call: {given}")
-    if "lengths" in contract.arguments:
+    if "lengths" in contract.forms:
+        sentences.append(f"what '{contract.arguments['lengths']}' marks as padding has no effect: {_form(contract)}")
+    elif "lengths" in contract.arguments:
         sentences.append(f"its forward takes each row's length as '{contract.arguments['lengths']}'")
+    if "starts" in contract.arguments:
+        sentences.append(f"'{contract.arguments['starts']}' says where an episode begins: {contract.forms['starts']}")
         if contract.capabilities.relative_lengths:
             sentences.append("numbers of steps are refused as lengths, parts of the longest are taken")
     if contract.adapter is not None or contract.convention == "lengths":

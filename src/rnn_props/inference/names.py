@@ -28,6 +28,10 @@ STATE_NAMES = frozenset(
         "prev_state",
         "prev_states",
         "rnn_states",
+        "rnn_state",
+        "hxs",
+        "rnn_hxs",
+        "rnn_hidden",
         "recurrent_state",
         "h_prev",
         "hc",
@@ -106,6 +110,29 @@ def is_lengths(name: str) -> bool:
     return name in LENGTHS_NAMES or name.endswith(("_lengths", "_length", "_lens"))
 
 
+#: What keeps steps out of the computation: true at a row's steps, or true at padding.
+MASK_NAMES = frozenset(
+    [
+        "mask", "masks", "padding_mask", "pad_mask", "key_padding_mask", "src_key_padding_mask", "attention_mask",
+        "src_mask", "seq_mask", "sequence_mask", "input_mask", "inputs_mask", "x_mask", "valid_mask", "valid", "is_pad",
+        "padding", "time_mask", "token_mask", "non_pad_mask",
+    ]
+)  # fmt: skip
+#: Those of them that can mean nothing else.
+CLEAR_MASKS = MASK_NAMES - {"mask", "masks", "valid", "padding", "input_mask", "inputs_mask", "x_mask", "time_mask"}
+#: Where an episode begins, so that the state is fresh there. The first group says that it is the step itself.
+START_NAMES = frozenset(
+    [
+        "is_init", "is_first", "episode_starts", "episode_start", "reset", "resets", "reset_mask", "is_start", "starts",
+        "firsts", "first", "begin", "new_episode", "is_reset", "segment_start",
+    ]
+)  # fmt: skip
+DONE_NAMES = frozenset(
+    [
+        "done", "dones", "terminal", "terminals", "terminated", "is_done", "not_done", "not_dones", "nonterminal",
+        "nonterminals", "continues", "cont", "episode_mask", "mask", "masks", "episode_done", "done_mask",
+    ]
+)  # fmt: skip
 #: The time that passes between two steps.
 TIME_SPAN_NAMES = frozenset(["ts", "timespans", "time_spans", "elapsed_time", "dt", "delta_t", "delta_ts", "elapsed"])
 #: Flags that make the state come out.
@@ -133,7 +160,13 @@ RESET_NAMES = (
 #: The method that makes a state for a number of rows.
 INITIAL_NAMES = (
     "initial_state", "init_hidden", "init_state", "get_initial_state", "initialize_state", "init_states",
-    "initial_states", "get_init_state", "zero_state", "init_hidden_state", "begin_state",
+    "initial_states", "get_init_state", "zero_state", "init_hidden_state", "begin_state", "default_state", "init_cache",
+    "allocate_inference_cache", "get_initial_states", "make_state", "empty_state", "initial_cache", "create_state",
+)  # fmt: skip
+#: The method that makes one step, beside a forward for whole sequences.
+STEP_NAMES = (
+    "step", "forward_step", "step_forward", "recurrent_step", "single_step", "one_step", "forward_one_step",
+    "decode_step", "recurrent_forward", "forward_recurrent",
 )  # fmt: skip
 #: Hyperparameters that are no sizes of input or output, each with values that usually work, the simplest first.
 USUAL_VALUES: Mapping[str, tuple[Any, ...]] = {

@@ -345,8 +345,8 @@ class Probe:
         state = None if contract.capabilities.optional_state else self._zeros(self.simplest())
         lengths = [FIRST - row % 4 for row in range(SECOND)]
         try:
-            subject.call(self._inputs(), state, lengths=[0, *lengths[1:]])
-            zero_lengths = True
+            found = subject.call(self._inputs(), state, lengths=[0, *lengths[1:]])
+            zero_lengths = all(bool(leaf.isfinite().all()) for _, leaf in leaves([found.output, found.state]))
         except (TargetRaisedError, UnusableResultError):
             zero_lengths = False
         contract = replace(contract, capabilities=replace(contract.capabilities, zero_lengths=zero_lengths))

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from rnn_props.contracts import ROLE_NAMES
-from rnn_props.inference.names import INITIAL_NAMES, RESET_NAMES, TIME_SPAN_NAMES
+from rnn_props.inference.names import INITIAL_NAMES, RESET_NAMES, STEP_NAMES, TIME_SPAN_NAMES
 
 #: The constructors of torch.nn's recurrent modules, which only have *args in their signature.
 _TORCH_ARGUMENTS: Mapping[type[nn.Module], tuple[str, ...]] = {
@@ -49,6 +49,7 @@ class Signatures:
         open_ended: whether the constructor takes further keywords.
         reset: the method without arguments that makes the module forget, or "".
         initial: the method that makes a state for a number of rows, or "".
+        step: the method that makes one step from an input and a state, or "".
     """
 
     constructor: tuple[Parameter, ...]
@@ -56,6 +57,7 @@ class Signatures:
     open_ended: bool
     reset: str = ""
     initial: str = ""
+    step: str = ""
 
     @property
     def time_spans(self) -> str:
@@ -75,7 +77,8 @@ def read_signatures(target: Any) -> Signatures:
         inner = unwrapped(target)
         if isinstance(inner, torch.jit.ScriptModule):
             return read_signatures(inner)
-        return Signatures((), _parameters(type(inner).forward), False, _reset(type(target)), _initial(type(target)))
+        cls = type(target)
+        return Signatures((), _parameters(type(inner).forward), False, _reset(cls), _initial(cls), _step(cls))
     if isinstance(target, type) and issubclass(target, nn.Module):
         for known, names in _TORCH_ARGUMENTS.items():
             if issubclass(target, known) and target.__init__ is known.__init__:
@@ -84,7 +87,9 @@ def read_signatures(target: Any) -> Signatures:
         constructor, open_ended = _constructor(target.__init__)
         if open_ended and _passes_on(target):
             constructor = _inherited(target)
-        return Signatures(constructor, _parameters(target.forward), open_ended, _reset(target), _initial(target))
+        return Signatures(
+            constructor, _parameters(target.forward), open_ended, _reset(target), _initial(target), _step(target)
+        )
     constructor, open_ended = _constructor(target, bound=True)
     return Signatures(constructor, (), open_ended)
 
@@ -124,6 +129,16 @@ def _initial(cls: type[nn.Module]) -> str:
     for name in INITIAL_NAMES:
         method = getattr(cls, name, None)
         if callable(method) and sum(item.required for item in _parameters(method)) == 1:
+            return name
+    return ""
+
+
+def _step(cls: type[nn.Module]) -> str:
+    """The method of a class that makes one step: one of the usual names, with an input and parts of a state."""
+    for name in STEP_NAMES:
+        method = getattr(cls, name, None)
+        parameters = _parameters(method) if callable(method) else ()
+        if len(parameters) > 1 and sum(item.required for item in parameters) <= 4:
             return name
     return ""
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from rnn_props.contracts import Complex, Contract, Layers, Record, Structure, read_result
+from rnn_props.contracts import Complex, Contract, Layers, Record, ShapeRule, Structure, read_result
 from rnn_props.subjects.trees import like
 from rnn_props.targets import load, parse
 
@@ -99,12 +99,29 @@ def token_ids(values: Any, count: int) -> Any:
 
 
 def call_arguments(
-    contract: Contract, inputs: Any, state: Tree, lengths: Tensor | None
+    contract: Contract,
+    inputs: Any,
+    state: Tree,
+    *,
+    lengths: Tensor | None = None,
+    starts: Tensor | None = None,
+    rule: ShapeRule | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """What forward is called with; a state and lengths of None are left out."""
+    """What forward is called with.
+
+    Args:
+        inputs, state, lengths, starts: as checks have them; a state, lengths and starts of None are left out.
+        rule: the input's, where there are lengths.
+        dtype: the module's, for flags that go in as numbers.
+    """
     keywords: dict[str, Any] = dict(contract.keywords)
     if lengths is not None:
-        keywords[contract.arguments["lengths"]] = _relative(lengths, inputs, contract)
+        keywords[contract.arguments["lengths"]] = _in_form(lengths, inputs, contract, rule, dtype)
+    if starts is not None:
+        keywords[contract.arguments["starts"]] = _flags(
+            starts, contract.forms.get("starts", "start"), None if rule is None else rule.axis("T"), dtype
+        )
     if state is None:
         return (inputs,), keywords
     given = native(state, contract.state)
@@ -121,11 +138,35 @@ def call_arguments(
     return (inputs,), {**keywords, **dict(zip(names, members, strict=True))}
 
 
-def _relative(lengths: Tensor, inputs: Any, contract: Contract) -> Tensor:
-    if not contract.capabilities.relative_lengths or not isinstance(inputs, Tensor):
+def _in_form(lengths: Tensor, inputs: Any, contract: Contract, rule: ShapeRule | None, dtype: torch.dtype) -> Tensor:
+    """Lengths as the module takes them: numbers of steps, parts of the longest, or a mask."""
+    if rule is None or not isinstance(inputs, Tensor):
         return lengths
-    axis = contract.input.split().index("T")
-    return lengths.to(torch.get_default_dtype()) / inputs.shape[axis]
+    time, batch = rule.axis("T"), rule.axis("B")
+    assert time is not None
+    if time >= inputs.dim():
+        return lengths  # a fault has taken the axis
+    form = contract.forms.get("lengths")
+    if form is not None:
+        steps = torch.arange(inputs.shape[time], device=lengths.device)
+        within = steps[:, None] < lengths[None, :]
+        within = within.T if batch is not None and batch < time else within
+        mask = ~within if form.startswith("padding mask") else within
+        return (mask.to(dtype) if "float" in form else mask).to(inputs.device)
+    if contract.capabilities.relative_lengths:
+        return lengths.to(torch.get_default_dtype()) / inputs.shape[time]
+    return lengths
+
+
+def _flags(starts: Tensor, form: str, time: int | None, dtype: torch.dtype) -> Tensor:
+    """Where episodes begin, as the module takes it."""
+    flags = ~starts if form.startswith("continue") else starts
+    if form.startswith("end") and time is not None:  # an episode ends one step before the next one begins
+        axis = min(time, starts.dim() - 1)
+        flags = starts.roll(-1, axis)
+        flags.select(axis, -1).fill_(False)
+    flags = flags.to(dtype) if "float" in form else flags
+    return flags.unsqueeze(-1) if "column" in form else flags
 
 
 def split(contract: Contract, value: Any) -> tuple[Any, Tree]:

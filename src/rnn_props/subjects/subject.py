@@ -10,7 +10,7 @@ import copy
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -26,6 +26,7 @@ from rnn_props.subjects.calling import (
     call_arguments,
     canonical,
     kind_of_value,
+    native,
     split,
     token_ids,
 )
@@ -191,6 +192,7 @@ class Subject:
         seed: int = 0,
         guard: Callable[[], Any] | None = None,
         time_spans: Tensor | None = None,
+        starts: Tensor | None = None,
     ) -> Any:
         """Call the module; a state of None is left out.
 
@@ -203,11 +205,13 @@ class Subject:
             seed: of torch's generator during the call (dropout).
             guard: a context manager to call in, such as `torch.inference_mode`.
             time_spans: the time between steps, for a module that takes it; left out by default.
+            starts: where an episode begins, bools in the layout of the input's rule without its features, for a module
+                that takes such flags; nowhere by default.
 
         Raises:
             TargetRaisedError: the module raised.
         """
-        arguments, keywords = self.call_arguments(inputs, state, lengths)
+        arguments, keywords = self.call_arguments(inputs, state, lengths, starts)
         if time_spans is not None:
             keywords[self.contract.arguments["time_spans"]] = time_spans
         if self.device != "cpu" and "lengths" in self.contract.arguments:
@@ -265,7 +269,9 @@ class Subject:
     def _place(self) -> str:
         return "" if self.device == "cpu" else f" on {self.device}"
 
-    def call_arguments(self, inputs: Any, state: Tree, lengths: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def call_arguments(
+        self, inputs: Any, state: Tree, lengths: Any, starts: Tensor | None = None
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """What forward is called with, by the convention."""
         if lengths is None and self.contract.convention == "lengths":
             rule = self.rules().input
@@ -278,7 +284,18 @@ class Subject:
         tokens = self.contract.tokens(self.hyperparameters)
         if tokens is not None:
             inputs = token_ids(inputs, tokens)
-        return call_arguments(self.contract, inputs, state, lengths)
+        if lengths is None and "starts" not in self.contract.arguments:
+            return call_arguments(self.contract, inputs, state)
+        rule = self.rules().input
+        if isinstance(inputs, Tensor) and inputs.dim() < len(rule):
+            rule = rule.without("B")
+        if starts is None and "starts" in self.contract.arguments and isinstance(inputs, Tensor):
+            axes = sorted(axis for letter in ("T", "B") if (axis := rule.axis(letter)) is not None)
+            shape = [inputs.shape[axis] for axis in axes if axis < inputs.dim()]  # a fault may have taken an axis
+            starts = torch.zeros(shape, dtype=torch.bool, device=inputs.device)
+        return call_arguments(
+            self.contract, inputs, state, lengths=lengths, starts=starts, rule=rule, dtype=DTYPES[self.dtype]
+        )
 
     def _forward(self, *arguments: Any, **keywords: Any) -> Any:
         if self.adapter is None:
@@ -287,6 +304,38 @@ class Subject:
         if state is None and not self.contract.capabilities.optional_state:
             state = self.adapter.initial_state(self.module, inputs.shape[self.rules().input.axis("B") or 0])
         return self.adapter.call(self.module, inputs, state)
+
+    def first_state(self, rows: int) -> Any:
+        """What the contract's `initial` method makes for `step`, in the subject's dtype; None where it needs none."""
+        name = self.contract.step.get("initial", "")
+        if not name:
+            return None
+        with self.doing(f"calling {name}({rows})") as module:
+            state = getattr(module, name)(rows)
+        dtype = DTYPES[self.dtype]
+        return map_tree(lambda leaf: leaf.to(dtype) if leaf.is_floating_point() else leaf, state)
+
+    def step(self, inputs: Tensor, state: Any) -> Result:
+        """One call of the contract's `step` method, in eval mode and without gradients.
+
+        Args:
+            inputs: of the rule of the contract's step.
+            state: as forward takes it where it takes one, else what the step before returned; None is left out.
+
+        Raises:
+            TargetRaisedError: it raised.
+            UnusableResultError: it returned something else than the contract says.
+        """
+        how = self.contract.step
+        tokens = self.contract.tokens(self.hyperparameters)
+        given = inputs if tokens is None else token_ids(inputs, tokens)
+        held = native(state, self.contract.state) if self.contract.state is not None else state
+        parts = () if held is None else tuple(held) if how.get("result", "").endswith("*state") else (held,)
+        with self.doing(f"calling {how['method']}") as module, torch.no_grad():
+            value = getattr(module, how["method"])(given, *parts)
+        output, following = split(replace(self.contract, result=how.get("result", "output, state")), value)
+        return Result(canonical(output), canonical(following, self.contract.state) if self.contract.state is not None
+                      else following)  # fmt: skip
 
     def differentiate(self, loss: Tensor, of: Sequence[Tensor], *, keep_graph: bool = False) -> list[Tensor | None]:
         """The gradient of a scalar of each tensor, None where the scalar does not depend on it.

@@ -1,0 +1,171 @@
+"""Masks, flags of episodes and step methods: what they mean is found by calling the module."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import rnn_props
+from rnn_props import zoo
+from rnn_props.contracts import Contract
+from rnn_props.inference import infer_contract
+from rnn_props.subjects import Factory
+from rnn_props.targets import TargetError
+
+
+class Episodes(nn.Module):
+    """A GRU over `(T, B, I)` that is told of episodes in a way that a subclass defines."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.cell = nn.GRUCell(input_size, hidden_size)
+
+    def run(self, x: Tensor, h: Tensor, keep: Tensor, *, after: bool = False) -> tuple[Tensor, Tensor]:
+        steps = []
+        for step in range(len(x)):
+            h = h if after else h * keep[step]
+            h = self.cell(x[step], h)
+            steps.append(h)
+            h = h * keep[step] if after else h
+        return torch.stack(steps), h
+
+
+class DoneBefore(Episodes):
+    def forward(self, x: Tensor, state: Tensor, done: Tensor) -> tuple[Tensor, Tensor]:
+        return self.run(x, state, (~done).unsqueeze(-1).to(x.dtype))
+
+
+class DoneAfter(Episodes):
+    def forward(self, x: Tensor, state: Tensor, done: Tensor) -> tuple[Tensor, Tensor]:
+        return self.run(x, state, (~done).unsqueeze(-1).to(x.dtype), after=True)
+
+
+class NotDone(Episodes):
+    def forward(self, x: Tensor, hxs: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+        return self.run(x, hxs, (1 - (1 - masks)).unsqueeze(-1))
+
+
+class InAColumn(Episodes):
+    def forward(self, x: Tensor, hxs: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+        return self.run(x, hxs, masks.reshape(*x.shape[:2], 1)[..., :1] * masks[..., :1])
+
+
+class OneStep(nn.Module):
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.cell = nn.GRUCell(input_size, hidden_size)
+
+    def forward(self, x: Tensor, h: Tensor, reset: Tensor) -> Tensor:
+        new: Tensor = self.cell(x, torch.where(reset.unsqueeze(-1), torch.zeros_like(h), h))
+        return new
+
+
+class Mean(nn.Module):
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.inner = nn.GRU(input_size, hidden_size, batch_first=True)
+
+    def mean(self, x: Tensor, present: Tensor) -> Tensor:
+        output = self.inner(x)[0].masked_fill(~present.unsqueeze(-1), 0.0)
+        return output.sum(1) / present.sum(1, keepdim=True).clamp(min=1)
+
+
+class OverWhatIsNotPadding(Mean):
+    def forward(self, x: Tensor, key_padding_mask: Tensor) -> Tensor:
+        return self.mean(x, ~key_padding_mask)
+
+
+class OverWhatIsMasked(Mean):
+    """Named the other way round."""
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        return self.mean(x, ~mask)
+
+
+class NumbersForAMask(Mean):
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        output: Tensor = self.inner(x)[0]
+        weights = torch.ones_like(output[..., 0]) if mask is None else 1 - (1 - mask)
+        return (output * weights.unsqueeze(-1)).sum(1) / weights.sum(1, keepdim=True).clamp(min=1)
+
+
+class WithoutRegard(Mean):
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        output: Tensor = self.inner(x)[0]
+        return output
+
+
+class PartOfForward(nn.Module):
+    """Its step takes what forward has made of the input, and is no second way to call it."""
+
+    def __init__(self, d_model: int) -> None:
+        super().__init__()
+        self.first, self.cell = nn.Linear(d_model, d_model), nn.GRUCell(d_model, d_model)
+
+    def step(self, u: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        new = self.cell(u, h)
+        return new, new
+
+    def forward(self, x: Tensor) -> Tensor:
+        h, steps = None, []
+        for u in self.first(x).unbind(1):
+            output, h = self.step(u, h)
+            steps.append(output)
+        return torch.stack(steps, 1)
+
+
+@pytest.mark.parametrize(
+    ("target", "form"),
+    [
+        (DoneBefore, "start"), (DoneAfter, "end"), (NotDone, "continue float"), (InAColumn, "continue column"),
+        (OneStep, "start"), (zoo.EpisodeLSTM, "start"),
+    ],
+)  # fmt: skip
+def test_what_flags_of_episodes_mean_is_found_out(target: Any, form: str) -> None:
+    contract = infer_contract(target)
+    assert contract.forms == {"starts": form}
+    assert contract.state is not None
+    assert Contract.from_json(contract.to_json()) == contract
+
+
+@pytest.mark.parametrize(
+    ("target", "form"),
+    [
+        (OverWhatIsNotPadding, "padding mask"), (OverWhatIsMasked, "padding mask"), (NumbersForAMask, "mask float"),
+        (zoo.MaskedClassifier, "mask"), (zoo.PaddingSeepsIn, "mask"),
+    ],
+)  # fmt: skip
+def test_what_a_mask_marks_is_found_out(target: Any, form: str) -> None:
+    contract = infer_contract(target)
+    assert contract.convention == "lengths"
+    assert contract.forms == {"lengths": form}
+
+
+def test_a_mask_that_keeps_nothing_out_is_an_error_that_says_so() -> None:
+    with pytest.raises(TargetError, match="however that is read, true or false, what stands at masked"):
+        infer_contract(WithoutRegard)
+
+
+@pytest.mark.parametrize("target", [DoneBefore, DoneAfter, NotDone, InAColumn, OneStep])
+def test_modules_that_heed_their_flags_pass(target: Any) -> None:
+    (result,) = rnn_props.check(target, checks=("RP356",), profile="quick", seed=0).targets
+    assert [(check.code, check.status) for check in result.results] == [("RP356", "passed")]
+
+
+def test_a_mask_has_the_modules_own_dtype() -> None:
+    contract = infer_contract(NumbersForAMask)
+    subject = Factory(NumbersForAMask, contract).subject({"input_size": 2, "hidden_size": 3}, 0, dtype="float16")
+    assert subject.call(torch.ones(2, 3, 2, dtype=torch.float16)).output.dtype == torch.float16
+
+
+def test_a_step_method_is_known_by_what_its_first_step_gives() -> None:
+    contract = infer_contract(zoo.ConvolvedRecurrence)
+    assert contract.step == {
+        "method": "step", "input": "B T I", "result": "output, *state", "initial": "allocate_inference_cache",
+    }  # fmt: skip
+    part = infer_contract(PartOfForward)
+    assert not part.step
+    assert any("step() is not checked" in line for line in part.evidence)
