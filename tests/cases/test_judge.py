@@ -269,6 +269,11 @@ def test_outside_torchs_contract_a_state_that_broadcasts_is_worth_advice(
     assert (verdict.kind, verdict.advice) == ("invalid", advice)
 
 
+def test_with_one_unit_a_wider_state_is_worth_advice_and_more_layers_are_not() -> None:
+    wider, layers = (torch.zeros(1, 7, 1), torch.zeros(1, 7, 2)), (torch.zeros(1, 7, 1), torch.zeros(2, 7, 1))
+    assert [_own(state, hidden_size=1).advice for state in (wider, layers)] == [True, False]
+
+
 def test_outside_torchs_contract_other_ranks_and_dtypes_are_worth_advice() -> None:
     for given_input in (torch.zeros(1, 6, 7, 3), torch.zeros(6, 7, 3, dtype=torch.int64)):
         verdict = judge(Call(VALUES, given_input, None), OWN, "float32")

@@ -50,7 +50,10 @@ def outcome(code: str, t: Trial) -> str:
     return "passed"
 
 
-def _cases(code: str, target: Any, contract: Contract | None, profile: str, seed: int) -> Iterator[Trial]:
+def trials(
+    code: str, target: Any, contract: Contract | None = None, profile: str = "quick", seed: int = 0
+) -> Iterator[Trial]:
+    """A profile's cases, each to be run."""
     contract = contract or infer_contract(target)
     check = get(code)
     assert check.not_applicable(contract) is None
@@ -63,12 +66,12 @@ def outcomes(
     code: str, target: Any, contract: Contract | None = None, *, profile: str = "quick", seed: int = 0
 ) -> list[str]:
     """How each of a profile's cases ends."""
-    return [outcome(code, t) for t in _cases(code, target, contract, profile, seed)]
+    return [outcome(code, t) for t in trials(code, target, contract, profile, seed)]
 
 
 def finding(code: str, target: Any, contract: Contract | None = None, *, profile: str = "quick", seed: int = 0) -> str:
     """The first violation, or what was raised; "" where there is none."""
-    found = (outcome(code, t) for t in _cases(code, target, contract, profile, seed))
+    found = (outcome(code, t) for t in trials(code, target, contract, profile, seed))
     return next((text for text in found if text != "passed" and not text.startswith("discarded")), "")
 
 

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from check_runs import finding, not_applicable, outcome, outcomes, trial
+from check_runs import finding, not_applicable, outcome, outcomes, trial, trials
 from torch import Tensor, nn
 
 from rnn_props import zoo
 from rnn_props.cases import Source
+from rnn_props.checks.registry import get
+from rnn_props.checks.trial import Advice
 from rnn_props.inference import infer_contract
 from rnn_props.zoo.drop_ins import PlainGRU
 from rnn_props.zoo.models import RunningMeanForecaster
@@ -98,3 +100,41 @@ def test_rows_that_are_mixed_by_contract_are_let_be() -> None:
     for name in ("batch_statistics", "per_tensor_quantised"):
         declared = replace(contract, capabilities=replace(contract.capabilities, **{name: True}))
         assert "part of its contract" in str(not_applicable("RP308", declared))
+
+
+class _ByFFT(nn.Module):
+    """A decaying sum over time, as a convolution by FFT: no step can be kept apart from the others."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.inner = nn.Linear(input_size, hidden_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        length = x.size(1)
+        kernel = 0.5 ** torch.arange(length, dtype=x.dtype, device=x.device)
+        spectrum = torch.fft.rfft(self.inner(x), 2 * length, 1) * torch.fft.rfft(kernel, 2 * length)[:, None]
+        return torch.fft.irfft(spectrum, 2 * length, 1)[:, :length]
+
+
+def test_a_convolution_by_fft_gets_advice() -> None:
+    contract = infer_contract(_ByFFT)
+    assert (contract.convention, contract.output, contract.capabilities.causal) == ("model", "B T H", True)
+    found = {outcome("RP308", t).partition(". ")[2] for t in trials("RP308", _ByFFT, contract)} - {""}
+    assert found == {
+        "All steps go through one transform, such as an FFT: 1e+06 in that place reaches those outputs as well, by "
+        "rounding"
+    }
+    with pytest.raises(Advice):
+        get("RP308").run(next(t for t in trials("RP308", _ByFFT, contract) if outcome("RP308", t) != "passed"))
+
+
+class _OfOneFeature(_ByFFT):
+    """Its normalisation over a single feature leaves nothing of the input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(nn.functional.layer_norm(x, x.shape[2:]))
+
+
+def test_where_no_number_has_an_effect_nothing_is_concluded() -> None:
+    t = trial(_OfOneFeature, hyperparameters={"input_size": 1, "hidden_size": 2}, seq_len=3, batch=2, picks=(0, 0, 1))
+    assert outcome("RP308", t) == "discarded: no number in that place has an effect"

@@ -92,6 +92,24 @@ class ListOfPairs(nn.Module):
         return torch.stack(outputs, 1), now
 
 
+class KeepsInputs(nn.Module):
+    """Each layer's last input is a part of the state: as wide as the input in the first layer, as a layer above."""
+
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1) -> None:
+        super().__init__()
+        self.widths = [input_size] + [hidden_size] * (num_layers - 1)
+        self.cells = nn.ModuleList(nn.Linear(2 * width, hidden_size) for width in self.widths)
+
+    def forward(self, x: Tensor, state: tuple[Tensor, ...] | None = None) -> tuple[Tensor, tuple[Tensor, ...]]:
+        before = list(state) if state is not None else [x.new_zeros(x.shape[1], width) for width in self.widths]
+        outputs = []
+        for step in x.unbind(0):
+            for index, cell in enumerate(self.cells):
+                step, before[index] = torch.tanh(cell(torch.cat((step, before[index]), -1))), step
+            outputs.append(step)
+        return torch.stack(outputs), tuple(before)
+
+
 class FlatState(nn.Module):
     """All of the state in one tensor `(B, 2*L*H)`."""
 

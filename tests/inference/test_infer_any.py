@@ -26,6 +26,7 @@ EXPECTED: dict[str, tuple[str, str, str | None, Any]] = {
     "DataclassState": ("rnn", "B T I", "B T H", Record(f"{HOME}:Memory", {"hidden": "B 1 H", "steps": "B 1"})),
     "DictStateGRU": ("rnn", "B T I", "B T H", {"h": "1 B H"}),
     "ListOfPairs": ("rnn", "B T I", "B T H", Layers(("B H", "B H"))),
+    "KeepsInputs": ("rnn", "T B I", "T B H", Layers("B H", kind="tuple", first="B I")),
     "FlatState": ("rnn", "T B I", "T B H", "B 2*L*H"),
     "ComplexState": ("rnn", "B T I", "B T I", Complex("B H")),
     "BehindAFlag": ("rnn", "B T I", "B T H", "1 B H"),
@@ -73,7 +74,7 @@ def test_what_was_found_holds_for_other_sizes_and_survives_json_and_toml(name: s
             assert shapes == [tuple(leaf.shape) for _, leaf in leaves(state)]
 
 
-@pytest.mark.parametrize("name", ["SplattedCell", "NamedTupleGRU", "ListOfPairs", "FeaturesFirst"])
+@pytest.mark.parametrize("name", ["SplattedCell", "NamedTupleGRU", "ListOfPairs", "KeepsInputs", "FeaturesFirst"])
 def test_the_python_that_is_printed_makes_the_same_contract(name: str) -> None:
     contract = _of(name)
     scope: dict[str, Any] = {}

@@ -232,6 +232,8 @@ def _judge_leaf(
         broadcasts = _broadcasts(tuple(given.shape), expected)
         # One step without the batch axis, and a state that has it: the step is broadcast over the rows.
         broadcasts |= rule.axis("B") is None and given.dim() == len(rule) + 1 and tuple(given.shape[1:]) == expected
+        # One unit: what the module computes for it is broadcast over the units of a wider state.
+        broadcasts |= len(expected) > 1 and expected[-1] == 1 and tuple(given.shape[:-1]) == expected[:-1]
         return Verdict("invalid", wrong, advice=broadcasts and not strict)
     if given.dtype != DTYPES[dtype]:
         return Verdict("invalid", f"{name} is {_name(given.dtype)}, the module {dtype}", advice=not strict)

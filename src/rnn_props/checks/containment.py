@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 
 from rnn_props.cases import Needs
 from rnn_props.checks import when
 from rnn_props.checks.registry import check
-from rnn_props.checks.trial import Trial
+from rnn_props.checks.trial import Advice, Trial, Violation
 from rnn_props.subjects import Result, TargetRaisedError, clone, cut, state_leaves
 
 _VALUES = (math.nan, math.inf, -math.inf)
+#: A number whose rounding shows wherever it is added and taken away again.
+_LARGE = 1e6
 
 
 @check(
@@ -36,7 +39,7 @@ def containment(t: Trial) -> None:
     - Scaling by the largest value of the whole batch (`x / x.abs().max()`), even where it is multiplied back.
     - A softmax or logsumexp that is made stable by the maximum over all rows or all steps.
     Fix: Choose with `torch.where(mask, out, 0)`, `masked_fill` or an index. Take maxima, sums and norms along the
-    features of one row.
+    features of one row. A convolution by FFT can't keep steps apart, and gets advice in place of a failure.
     """
     value = _VALUES[t.pick(0, len(_VALUES))]
     row, step = t.pick(1, t.sizes["B"]), t.pick(2, t.sizes["T"])
@@ -49,20 +52,47 @@ def containment(t: Trial) -> None:
     after = _called(t, broken, t.state)
     at = f"{value} in batch row {row}" + ("" if time is None else f" at step {step}")
     _others_kept(t, after, base, row, f"{at} of the input")
-    if _ordered(t) and step > 0:
-        assert t.rules.output is not None
-        earlier, was = (cut(result.output, t.rules.output, "T", 0, step) for result in (after, base))
-        t.same(earlier, was, f"{at} of the input: output before that step", t.rules.output)
-    if t.state is None:
-        return
+    advice = _kept_from_earlier_steps(t, after, base, broken, place.select(batch, row), step, at)
     state = clone(t.state)
-    for (name, leaf), rule in zip(state_leaves(state), t.leaf_rules, strict=True):
+    parts = [] if state is None else zip(state_leaves(state), t.leaf_rules, strict=True)
+    for (name, leaf), rule in parts:
         axis = rule.axis("B")
         if axis is not None and leaf.is_floating_point():
             kept = leaf.clone()
             leaf.select(axis, row).fill_(value)
             _others_kept(t, _called(t, t.input, state), base, row, f"{value} in batch row {row} of the initial {name}")
             leaf.copy_(kept)
+    if advice is not None:
+        raise advice
+
+
+def _kept_from_earlier_steps(
+    t: Trial, after: Result, base: Result, broken: Tensor, place: Tensor, step: int, at: str
+) -> Advice | None:
+    """Outputs before the step are kept. Where steps can't be kept apart, as in a convolution by FFT, that is advice.
+
+    There a large number leaks, too, by rounding; through a mask or a matrix of zeros it does not.
+    """
+    if not _ordered(t) or step == 0:
+        return None
+    assert t.rules.output is not None
+    earlier, was = (cut(result.output, t.rules.output, "T", 0, step) for result in (after, base))
+    try:
+        t.same(earlier, was, f"{at} of the input: output before that step", t.rules.output)
+    except Violation as violation:
+        place.fill_(_LARGE)
+        finite = t.call(broken, t.state)
+        if torch.equal(finite.output, base.output):
+            t.discard("no number in that place has an effect")
+        if torch.equal(cut(finite.output, t.rules.output, "T", 0, step), was):
+            raise
+        return Advice(
+            f"{violation.message}. All steps go through one transform, such as an FFT: {_LARGE:g} in that place "
+            "reaches those outputs as well, by rounding",
+            expected=violation.expected,
+            actual=violation.actual,
+        )
+    return None
 
 
 def _called(t: Trial, inputs: Tensor, state: object) -> Result:

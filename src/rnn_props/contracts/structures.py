@@ -26,11 +26,18 @@ class Layers:
         item: the structure of one layer's part; `{k}` in its rules is the layer's number, as in `"B hidden_sizes_{k}"`.
         count: how many there are, as a dimension of a shape rule.
         kind: `list` or `tuple`.
+        first: the structure of the first layer's part, where it is another: `Layers("B H", first="B I")` keeps each
+            layer's input.
     """
 
     item: Structure
     count: str = "L"
     kind: str = "list"
+    first: Structure = None
+
+    def part(self, number: int) -> Structure:
+        """The structure of one layer's part, `{k}` left in."""
+        return self.first if number == 0 and self.first is not None else self.item
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +73,7 @@ def parse_structure(structure: Structure, sizes: Mapping[str, int] | None = None
         return ShapeRule.parse(structure)
     if isinstance(structure, Layers):
         count = 1 if sizes is None else ShapeRule.parse(structure.count).shape(sizes)[0]
-        items = [parse_structure(numbered(structure.item, index), sizes) for index in range(count)]
+        items = [parse_structure(numbered(structure.part(index), index), sizes) for index in range(count)]
         return tuple(items) if structure.kind == "tuple" else items
     if isinstance(structure, Record):
         return parse_structure(structure.fields, sizes)
@@ -113,6 +120,7 @@ def structure_text(structure: Structure) -> str:
     if isinstance(structure, Layers):
         extra = "" if structure.count == "L" else f", count={structure.count!r}"
         extra += "" if structure.kind == "list" else f", kind={structure.kind!r}"
+        extra += "" if structure.first is None else f", first={structure_text(structure.first)}"
         return f"Layers({structure_text(structure.item)}{extra})"
     if isinstance(structure, Record):
         return f"Record({structure.cls!r}, {structure_text(structure.fields)})"
@@ -130,7 +138,8 @@ def structure_text(structure: Structure) -> str:
 
 def structure_to_json(structure: Structure) -> Any:
     if isinstance(structure, Layers):
-        return {"layers": structure_to_json(structure.item), "count": structure.count, "kind": structure.kind}
+        found = {"layers": structure_to_json(structure.item), "count": structure.count, "kind": structure.kind}
+        return found if structure.first is None else {**found, "first": structure_to_json(structure.first)}
     if isinstance(structure, Record):
         return {"record": structure.cls, "fields": structure_to_json(dict(structure.fields))}
     if isinstance(structure, Complex):
@@ -148,7 +157,9 @@ def structure_from_json(data: Any) -> Structure:
     if not isinstance(data, Mapping):
         return data
     if "layers" in data:
-        return Layers(structure_from_json(data["layers"]), data["count"], data["kind"])
+        return Layers(
+            structure_from_json(data["layers"]), data["count"], data["kind"], structure_from_json(data.get("first"))
+        )
     if "record" in data:
         return Record(data["record"], structure_from_json(data["fields"]))
     if "complex" in data:

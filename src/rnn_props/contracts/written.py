@@ -116,7 +116,7 @@ def _nodes(structure: Structure) -> set[str]:
     names = {type(structure).__name__} if isinstance(structure, Layers | Record | Complex) else set()
     parts: Any = ()
     if isinstance(structure, Layers):
-        parts = (structure.item,)
+        parts = (structure.item, structure.first)
     elif isinstance(structure, Record):
         parts = structure.fields.values()
     elif isinstance(structure, Mapping):

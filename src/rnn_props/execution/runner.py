@@ -132,7 +132,7 @@ class Runner:
         nursery = self.pool.open_target(target, _DESCRIBE_LIMIT, self.options.extensions)
         try:
             started = time.monotonic()
-            contract = self._describe(nursery, self.options.of(target))
+            contract = self.describe(nursery, self.options.of(target))
             patience = _PATIENCE * (time.monotonic() - started)
             return TargetSession(self, target, nursery, contract, patience)
         except BaseException:
@@ -147,7 +147,7 @@ class Runner:
         """
         nursery = self.pool.open_target(target, _DESCRIBE_LIMIT, self.options.extensions)
         try:
-            return self._describe(nursery, self.options.of(target))
+            return self.describe(nursery, self.options.of(target))
         finally:
             self.pool.close_target(nursery)
 
@@ -180,7 +180,12 @@ class Runner:
         for value in kept:
             save(self._database, target, result.key, value)
 
-    def _describe(self, nursery: Nursery, options: RunOptions) -> Contract:
+    def describe(self, nursery: Nursery, options: RunOptions) -> Contract:
+        """The contract of a target that has been imported.
+
+        Raises:
+            TargetUnusableError: it has none; the message says why.
+        """
         if options.contract is not None:
             return self._with_declared(options.contract, options)
         worker = Worker(nursery, None)

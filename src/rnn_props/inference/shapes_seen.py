@@ -139,7 +139,11 @@ def _sequence(
         others = {letter: change for letter, change in changes.items() if letter != "L"}
         inside = {letter: Variation(c.before, c.after, c.seen[0]) for letter, c in others.items() if _has(c.seen, 0)}
         item = structure_of(value[0], inside, exact, what=f"{what}[layer]")
-        return Layers(_numbered(item, widths) if widths else item, kind="list" if isinstance(value, list) else "tuple")
+        kind_name = "list" if isinstance(value, list) else "tuple"
+        above = None if widths else _above(item, layers.seen, others, exact)
+        if above is not None:
+            return Layers(above, kind=kind_name, first=item)
+        return Layers(_numbered(item, widths) if widths else item, kind=kind_name)
     kind = list if isinstance(value, list) else tuple
     return kind(
         structure_of(
@@ -155,6 +159,19 @@ def _sequence(
         )
         for index, item in enumerate(value)
     )
+
+
+def _above(first: Structure, seen: Any, others: Mapping[str, Variation], exact: Mapping[str, int]) -> Structure:
+    """The structure of the layers above the first where those keep what is as wide as their input; else None.
+
+    Nothing but that is learned from two layers: the first layer's part is `I` wide, and the one above `H` instead.
+    """
+    sizes = {**exact, **{letter: change.before for letter, change in others.items()}}
+    if not isinstance(first, str) or "I" not in first.split() or not isinstance(seen[-1], Tensor):
+        return None
+    above = " ".join("H" if part == "I" else part for part in first.split())
+    expected = tuple(sizes.get(part, 0) for part in above.split())
+    return above if sizes.get("H") != sizes.get("I") and tuple(seen[-1].shape) == expected else None
 
 
 def _has(seen: Any, index: int) -> bool:
@@ -175,7 +192,7 @@ def letters_of(structure: Structure) -> set[str]:
     if isinstance(structure, str):
         return {part for dimension in structure.split() for part in dimension.split("*")}
     if isinstance(structure, Layers):
-        return letters_of(structure.item)
+        return letters_of(structure.item) | letters_of(structure.first)
     if isinstance(structure, Record):
         return letters_of(dict(structure.fields))
     if isinstance(structure, Complex):

@@ -70,7 +70,8 @@ def _state(state: Any) -> str:
         case {"list": items}:
             return f"[{', '.join(_state(item) for item in items)}]"
         case {"layers": item, "kind": kind}:
-            inside = f"{_state(item)} for each layer"
+            first = state.get("first")
+            inside = f"{_state(item)} for each layer" + (f" but {_state(first)} for the first" if first else "")
             return f"({inside})" if kind == "tuple" else f"[{inside}]"
         case {"record": cls, "fields": {"dict": items}}:
             inside = ", ".join(f"{name}={_state(item)}" for name, item in items.items())

@@ -31,7 +31,7 @@ def native(tree: Tree, structure: Structure) -> Tree:
     if isinstance(structure, Complex):
         return torch.view_as_complex(tree.contiguous()) if _is_pairs(tree) else tree
     if isinstance(structure, Layers) and isinstance(tree, tuple | list):
-        return like(tree, (native(item, structure.item) for item in tree))
+        return like(tree, (native(item, structure.part(index)) for index, item in enumerate(tree)))
     if isinstance(structure, Record) and isinstance(tree, Mapping):
         cls = load(parse(structure.cls))
         return cls(**{name: native(item, structure.fields.get(name)) for name, item in tree.items()})
@@ -56,7 +56,7 @@ def canonical(value: Any, structure: Structure = None) -> Tree:
         return {name: canonical(item, parts.get(name)) for name, item in value.items()}
     if isinstance(value, tuple | list):
         if isinstance(structure, Layers):
-            return type(value)(canonical(item, structure.item) for item in value)
+            return type(value)(canonical(item, structure.part(index)) for index, item in enumerate(value))
         parts_of = structure if isinstance(structure, tuple | list) and len(structure) == len(value) else ()
         return type(value)(canonical(item, parts_of[index] if parts_of else None) for index, item in enumerate(value))
     return value
