@@ -321,7 +321,7 @@ def _configured(given: dict[str, Any]) -> dict[str, Any]:
 @click.option(
     "--update",
     is_flag=True,
-    help="Add to the file the tests that it has not, and leave the rest as it is.  [default: off]",
+    help="Add to the file the tests that it never had, and leave the rest as it is.  [default: off]",
 )
 @click.option(
     "--ci",

@@ -16,6 +16,7 @@ from rnn_props.execution.items import Item, with_prerequisites
 from rnn_props.execution.plans import Plans
 from rnn_props.execution.profiles import PROFILES
 from rnn_props.generation.code import WIDTH, Call, Name, contract_call, names_used, source
+from rnn_props.generation.record import record
 from rnn_props.targets import parse
 
 Style = Literal["pytest", "unittest"]
@@ -41,12 +42,14 @@ class SuiteFile:
     Attributes:
         head: docstring, imports, contract.
         tests: the source of each test by its name, without its indent.
+        codes: of the check that each test is of, by the test's name.
         class_name: of the class that the tests stand in, or "".
         imports: the import lines in the head.
     """
 
     head: str
     tests: dict[str, str]
+    codes: dict[str, str]
     class_name: str
     imports: tuple[str, ...]
 
@@ -78,7 +81,9 @@ def suite_file(target: str, contract: Contract, checks: Sequence[Check], style: 
     applicable = [check for check in ordered if check in chosen and reasons[check.code] is None]
     if not applicable:
         raise ValueError(f"no test to write: none of the chosen checks applies to {target} on the CPU")
-    tests = {f"test_{check.name.replace('.', '_')}": _test(check, contract, style) for check in applicable}
+    named = {f"test_{check.name.replace('.', '_')}": check for check in applicable}
+    tests = {name: _test(check, contract, style) for name, check in named.items()}
+    codes = {name: check.code for name, check in named.items()}
     name = parse(target).name
     body = "\n".join(tests.values())
     imports = _imports(style, body, names_used(call))
@@ -88,6 +93,8 @@ def suite_file(target: str, contract: Contract, checks: Sequence[Check], style: 
             "",
             *imports,
             "",
+            *record(codes.values()),
+            "",
             "# What the module and its callers agree on: how it is built, called, and what its",
             "# shapes are. Correct it where it is wrong: every test below is held to it.",
             source(call, prefix="CONTRACT = "),
@@ -95,7 +102,7 @@ def suite_file(target: str, contract: Contract, checks: Sequence[Check], style: 
             *(_PROPERTY if "@given" in body else []),
         ]
     )
-    return SuiteFile(head, tests, f"{name.strip('_')}Properties" if style == "unittest" else "", tuple(imports))
+    return SuiteFile(head, tests, codes, f"{name.strip('_')}Properties" if style == "unittest" else "", tuple(imports))
 
 
 def _docstring(target: str, name: str, style: Style, absent: dict[str, str]) -> str:
