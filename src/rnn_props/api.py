@@ -341,11 +341,24 @@ class TargetChecks:
             TargetError: the target can't be used.
             KeyError: the check was not chosen.
         """
-        if key not in {item.key for item in self.items}:
-            raise KeyError(key)
+        self._item(key)
         session = self.open()
         session.run([key], among)
         return session.results[key]
+
+    def run_alone(self, key: str, fault: str = "") -> CheckResult:
+        """The result of one check, without what it rests on or what explains its failure. It is not kept.
+
+        Args:
+            key: of the check.
+            fault: where one is named, only cases with it are run, such as `input.features_more`.
+
+        Raises:
+            TargetError: the target can't be used.
+            KeyError: the check was not chosen.
+            ValueError: no case of the check has that fault.
+        """
+        return self.open().run_alone(self._item(key), fault)
 
     def cases(self, key: str) -> list[Case]:
         """The cases that one check runs until it fails.
@@ -354,10 +367,13 @@ class TargetChecks:
             TargetError: the target can't be used.
             KeyError: the check was not chosen.
         """
+        return self.open().cases(self._item(key))
+
+    def _item(self, key: str) -> Item:
         item = next((item for item in self.items if item.key == key), None)
         if item is None:
             raise KeyError(key)
-        return self.open().cases(item)
+        return item
 
     def close(self) -> None:
         """End the worker processes."""

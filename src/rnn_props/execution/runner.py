@@ -164,7 +164,7 @@ class Runner:
         failed = [case for value in values if (case := stored_case(value, contract)) is not None]
         return [*cases, *(case for case in failed if case not in cases)]
 
-    def store(self, target: str, result: CheckResult) -> None:
+    def store(self, target: str, result: CheckResult, *, forget: bool = True) -> None:
         """Keep the cases of a result for the next run, and forget those that fail no longer."""
         if self._database is None:
             return
@@ -175,7 +175,7 @@ class Runner:
             if finding.status == "failed" and finding.case
         }
         for value in list(self._database.fetch(key)):
-            if value not in kept and self.options.replay:
+            if forget and value not in kept and self.options.replay:
                 self._database.delete(key, value)
         for value in kept:
             save(self._database, target, result.key, value)

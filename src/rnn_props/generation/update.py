@@ -109,7 +109,7 @@ def _used(line: str, tree: ast.Module, missing: dict[str, str]) -> bool:
 
 def _ensure_names(tree: ast.Module, text: str) -> None:
     """What new tests stand on must be in the file: the module under test, its contract."""
-    own = _names(text) & {"CONTRACT", "MODULE", "PROPERTY"}
+    own = _names(text) & {"CONTRACT", "MODULE", "PROPERTY", "ACCELERATORS"}
     lacking = sorted(own - _defined(tree))
     if lacking:
         raise UpdateError(f"it has no {lacking[0]}, which the new tests use")
