@@ -144,6 +144,8 @@ class Suite:
 
     def _run(self, item: Item, case: Case) -> CheckResult:
         """One case, as a run judges it, but not made smaller: Hypothesis does that."""
+        if item.check.prepare is not None:
+            case = item.check.prepare(case, self.contract)
         job = CheckJob(
             check=item.check,
             contract=self.contract,
