@@ -13,6 +13,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from hypothesis import settings
+from hypothesis.database import ExampleDatabase
+
 from rnn_props import devices
 from rnn_props.cases import Case
 from rnn_props.checks import Check, select
@@ -64,6 +67,9 @@ class Options:
         config: what a configuration file says of single targets; see `rnn_props.config.read`.
         adapter: how to build and call the target, where that is to be inferred and no convention fits: an adapter, or
             the text `"file.py:ADAPTER"`.
+        replay: whether failures of earlier runs are run first; by default where no seed is given.
+        shrink: whether failures are made smaller.
+        database: where failures are kept, one of Hypothesis's, or None for nowhere; its own by default.
     """
 
     checks: tuple[str, ...] = ()
@@ -82,6 +88,9 @@ class Options:
     extensions: tuple[str, ...] = ()
     config: Config = field(default_factory=Config)
     adapter: Any = None
+    replay: bool | None = None
+    shrink: bool = True
+    database: ExampleDatabase | None = field(default_factory=lambda: settings.get_profile("default").database)
 
 
 def resolve(options: Options) -> RunOptions:
@@ -124,14 +133,15 @@ def resolve(options: Options) -> RunOptions:
         )
     resolved = RunOptions(
         checks=checks,
-        profile=profile,
+        profile=profile if options.shrink else replace(profile, shrinks=0),
         seed=fresh if options.seed is None else options.seed,
         jobs=options.jobs or min(os.cpu_count() or 1, _MOST_JOBS),
         devices=chosen,
         max_examples=options.max_examples,
         arguments=options.arguments,
         strict=options.strict,
-        replay=options.seed is None,
+        replay=options.seed is None if options.replay is None else options.replay,
+        database=options.database,
         contract=options.contract,
         expected_failures=_expected(options.expected_failures),
         pins=pins.read(pins.place(Path.cwd())),

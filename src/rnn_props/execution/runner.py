@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hypothesis import settings
 from hypothesis.database import ExampleDatabase
 
 from rnn_props.cases import Case
@@ -48,6 +47,7 @@ class RunOptions:
         extensions: modules to import in every process, before the target.
         declared: what a configuration says of the contract.
         targets: what is asked for of single targets, where that is something else.
+        database: where failures are kept, if anywhere.
         adapter: what says how to build and call them while that is inferred, as text; "" for none.
     """
 
@@ -68,6 +68,7 @@ class RunOptions:
     declared: TargetConfig = field(default_factory=TargetConfig)
     targets: Mapping[str, RunOptions] = field(default_factory=dict)
     adapter: str = ""
+    database: ExampleDatabase | None = None
 
     def of(self, target: str) -> RunOptions:
         """What is asked for of one target."""
@@ -86,8 +87,7 @@ class Runner:
         self.options = options
         self.listener = listener
         self.pool = Pool()
-        database = settings.get_profile("default").database
-        self._database: ExampleDatabase | None = database
+        self._database = options.database
 
     def __enter__(self) -> Runner:
         self.pool.start()

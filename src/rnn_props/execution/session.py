@@ -73,6 +73,7 @@ class TargetSession:
         self._selector = selectors.DefaultSelector()
         self._told = 0.0
         self._fault = ""
+        self._ran: dict[str, list[Case]] = {}
         runner.listener(ContractSettled(target, self._json, len(self._chosen)))
 
     def run(self, keys: Sequence[str] | None = None, among: Collection[str] | None = None) -> None:
@@ -140,7 +141,9 @@ class TargetSession:
         ]
 
     def cases(self, item: Item) -> list[Case]:
-        """The cases of a check in the order in which they run: stored failures first."""
+        """The cases of a check in the order in which they run, or ran: stored failures first."""
+        if item.key in self._ran:  # a failure of this run is stored by now
+            return self._ran[item.key]
         if item.check.not_applicable(self.contract) is not None:
             return []
         return [*self._runner.stored(self._target, item.key, self.contract), *self._plans.cases(item.check)]
@@ -212,6 +215,8 @@ class TargetSession:
         cases = self._plans.cases(check)
         if self._fault:
             stored, cases = (with_fault(self._fault, found) for found in (stored, cases))
+        else:
+            self._ran[item.key] = [*stored, *cases]
         self._runner.listener(CheckStarted(self._target, check.code, check.name, item.device))
         job = CheckJob(
             check=check,
