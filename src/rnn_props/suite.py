@@ -10,7 +10,7 @@ import unittest
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -198,7 +198,7 @@ class Suite:
 
     def _begin(self, item: Item) -> None:
         """Make the device ready, unless there is nothing to run."""
-        broken = [key for key in before(item) if key in self._roots]
+        broken = [key for key in before(item) if key in self._roots] if self._roots else []
         if broken:
             root = self._roots[item.key] = self._roots[broken[0]]
             raise unittest.SkipTest(f"blocked: it rests on {root}")
@@ -237,6 +237,7 @@ class Suite:
         return [f"rests on: {', '.join(named)} (not tested before it: if one of these fails, too, that is the cause)"]
 
 
+@cache
 def _item(check: str, device: str) -> Item:
     found = select([check])
     if len(found) > 1:
