@@ -18,7 +18,7 @@ ROOT = SOURCE.parent.parent
 #: From the top to the bottom: DESIGN, section 3.
 LAYERS = (
     {"cli", "pytest_plugin"},
-    {"suite", "cli_files"},
+    {"suite", "cli_files", "cli_options"},
     {"pytest_items"},
     {"api"},
     {"generation"},
@@ -95,7 +95,9 @@ def test_the_import_linter_agrees() -> None:
     assert "0 broken" in done.stdout
 
 
-@pytest.mark.parametrize("module", ["rnn_props", "rnn_props.targets", "rnn_props.cli", "rnn_props.pytest_plugin"])
+@pytest.mark.parametrize(
+    "module", ["rnn_props", "rnn_props.targets", "rnn_props.cli", "rnn_props.cli_options", "rnn_props.pytest_plugin"]
+)
 def test_importing_a_thin_face_imports_neither_torch_nor_hypothesis(module: str) -> None:
     if importlib.util.find_spec(module) is None:
         pytest.skip(f"there is no {module} yet")

@@ -13,6 +13,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from hypothesis import settings
+from hypothesis.database import ExampleDatabase
+
 from rnn_props import devices
 from rnn_props.cases import Case
 from rnn_props.checks import Check, select
@@ -64,6 +67,9 @@ class Options:
         config: what a configuration file says of single targets; see `rnn_props.config.read`.
         adapter: how to build and call the target, where that is to be inferred and no convention fits: an adapter, or
             the text `"file.py:ADAPTER"`.
+        replay: whether failures of earlier runs are run first; by default where no seed is given.
+        shrink: whether failures are made smaller.
+        database: where failures are kept, one of Hypothesis's, or None for nowhere; its own by default.
     """
 
     checks: tuple[str, ...] = ()
@@ -82,6 +88,9 @@ class Options:
     extensions: tuple[str, ...] = ()
     config: Config = field(default_factory=Config)
     adapter: Any = None
+    replay: bool | None = None
+    shrink: bool = True
+    database: ExampleDatabase | None = field(default_factory=lambda: settings.get_profile("default").database)
 
 
 def resolve(options: Options) -> RunOptions:
@@ -124,14 +133,15 @@ def resolve(options: Options) -> RunOptions:
         )
     resolved = RunOptions(
         checks=checks,
-        profile=profile,
+        profile=profile if options.shrink else replace(profile, shrinks=0),
         seed=fresh if options.seed is None else options.seed,
         jobs=options.jobs or min(os.cpu_count() or 1, _MOST_JOBS),
         devices=chosen,
         max_examples=options.max_examples,
         arguments=options.arguments,
         strict=options.strict,
-        replay=options.seed is None,
+        replay=options.seed is None if options.replay is None else options.replay,
+        database=options.database,
         contract=options.contract,
         expected_failures=_expected(options.expected_failures),
         pins=pins.read(pins.place(Path.cwd())),
@@ -341,11 +351,24 @@ class TargetChecks:
             TargetError: the target can't be used.
             KeyError: the check was not chosen.
         """
-        if key not in {item.key for item in self.items}:
-            raise KeyError(key)
+        self._item(key)
         session = self.open()
         session.run([key], among)
         return session.results[key]
+
+    def run_alone(self, key: str, fault: str = "") -> CheckResult:
+        """The result of one check, without what it rests on or what explains its failure. It is not kept.
+
+        Args:
+            key: of the check.
+            fault: where one is named, only cases with it are run, such as `input.features_more`.
+
+        Raises:
+            TargetError: the target can't be used.
+            KeyError: the check was not chosen.
+            ValueError: no case of the check has that fault.
+        """
+        return self.open().run_alone(self._item(key), fault)
 
     def cases(self, key: str) -> list[Case]:
         """The cases that one check runs until it fails.
@@ -354,10 +377,13 @@ class TargetChecks:
             TargetError: the target can't be used.
             KeyError: the check was not chosen.
         """
+        return self.open().cases(self._item(key))
+
+    def _item(self, key: str) -> Item:
         item = next((item for item in self.items if item.key == key), None)
         if item is None:
             raise KeyError(key)
-        return self.open().cases(item)
+        return item
 
     def close(self) -> None:
         """End the worker processes."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import datetime
 import json
-import keyword
 import os
 import sys
 import time
@@ -18,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rnn_props import __version__
+from rnn_props.cli_options import ARG, EXTENSION, PROGRAM, adapter_text, checking, generating, globs, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,9 +25,6 @@ if TYPE_CHECKING:
     from rnn_props.reporting.plain import Plain
     from rnn_props.reporting.terminal import Terminal
 
-PROGRAM = "rnn-props"
-#: By name alone: reading the profiles would import more than `--help` needs. A test holds the two together.
-PROFILES = ("quick", "default", "nightly")
 _INTERRUPTED = 130
 _USAGE = 2
 
@@ -60,7 +56,7 @@ def _guarded(command: Callable[[], object]) -> int:
         sys.stdout.flush()  # a closed pipe shows here, and not as noise when the interpreter ends
         return status if isinstance(status, int) else 0
     except click.ClickException as error:
-        _say("error", error.format_message())
+        say("error", error.format_message())
         return _USAGE
     except (click.Abort, KeyboardInterrupt):
         click.echo(f"{PROGRAM}: interrupted", err=True)
@@ -70,7 +66,7 @@ def _guarded(command: Callable[[], object]) -> int:
         return 128 + 13  # as a program that SIGPIPE ended
     except Exception:
         traceback.print_exc()
-        _say("error", "that is a bug of rnn_props; please report it with the lines above")
+        say("error", "that is a bug of rnn_props; please report it with the lines above")
         return _USAGE  # not 1, which says that a check failed
 
 
@@ -78,129 +74,6 @@ def _drop_stdout() -> None:
     """Whoever read the output has left, such as head: what is still buffered has nowhere to go."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _say(kind: str, text: str) -> None:
-    """One line on stderr; stdout is the report's."""
-    click.echo(f"{PROGRAM}: {kind}: {' '.join(text.split())}", err=True)
-
-
-# -- what options mean -----------------------------------------------------------------------------------------------
-
-
-def _globs(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
-    parts = tuple(part.strip() for value in values for part in value.split(","))
-    if "" in parts:  # an empty pattern would choose every check, most likely from a variable that is not set
-        raise click.BadParameter("a code, a name or a glob is missing, such as 'RP2*' or 'state.*'")
-    return parts
-
-
-def _arguments(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
-    arguments: dict[str, Any] = {}
-    for text in values:
-        name, equals, value = text.partition("=")
-        name = name.strip()
-        if not equals:
-            raise click.BadParameter(f"'{text}' has no '='; write NAME=VALUE, such as num_layers=2")
-        if not name.isidentifier() or keyword.iskeyword(name):
-            raise click.BadParameter(f"'{name}' is not the name of an argument; write NAME=VALUE, such as num_layers=2")
-        if name in arguments:
-            raise click.BadParameter(f"'{name}' is given twice")
-        arguments[name] = _value(name, value)
-    return arguments
-
-
-def _value(name: str, text: str) -> Any:
-    """A Python literal, or else the text itself."""
-    try:
-        value = ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        literal = {"true": "True", "false": "False", "none": "None", "null": "None"}.get(text.strip().lower())
-        if literal:
-            _say(
-                "note", f"--arg {name}={text} passes the string '{text}'; write {name}={literal} for Python's {literal}"
-            )
-        return text
-    if not _sendable(value):
-        raise click.BadParameter(
-            f"{name}: {type(value).__name__} values cannot be passed on; write a number, a string, True, False, None, "
-            "or a list, tuple or dict of them"
-        )
-    return value
-
-
-def _sendable(value: Any) -> bool:
-    """Whether a value reaches a worker process unharmed."""
-    if isinstance(value, dict):
-        return all(isinstance(key, str) and _sendable(item) for key, item in value.items())
-    if isinstance(value, tuple | list):
-        return all(_sendable(item) for item in value)
-    return value is None or isinstance(value, bool | int | float | str)
-
-
-def _json_path(context: click.Context, parameter: click.Parameter, value: str | None) -> Path | None:
-    if value is None:
-        return None
-    if value in ("", "-"):
-        raise click.BadParameter("name a file; the output on stdout is for people")
-    return Path(value)
-
-
-def _adapter(context: click.Context | None, parameter: click.Parameter | None, value: str | None) -> str | None:
-    """An adapter's text; one in a file is called ADAPTER unless it is named."""
-    return f"{value}:ADAPTER" if value is not None and value.endswith(".py") else value
-
-
-# fmt: off
-_ARG = click.option(
-    "--arg", "arguments", multiple=True, callback=_arguments, metavar="NAME=VALUE",
-    help="Constructor argument that is held at a value, a Python literal or else a string; repeatable.  "
-    "[default: none]")
-_EXTENSION = click.option(
-    "--extension", "extensions", multiple=True, metavar="MODULE",
-    help="Import checks, faults and kinds of values of your own: package.module or path/to/file.py; repeatable.  "
-    "[default: none]")
-_CHECK_OPTIONS = (
-    click.option("--checks", multiple=True, callback=_globs, metavar="GLOB",
-                  help="Run only the checks whose code or name matches, such as RP2* or state.*; repeatable, or with "
-                  "commas.  [default: all]"),
-    click.option("--skip", multiple=True, callback=_globs, metavar="GLOB",
-                  help="Leave these checks out; repeatable, or with commas.  [default: none]"),
-    click.option("--config", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
-                 help="Read [tool.rnn_props] from this file.  [default: the nearest pyproject.toml that has it]"),
-    _EXTENSION,
-    click.option("--profile", type=click.Choice(PROFILES), default="default", show_default=True,
-                  help="How much is run."),
-    click.option("--max-examples", type=click.IntRange(min=1), metavar="N",
-                  help="The most cases that a check gets.  [default: the profile's]"),
-    click.option("--seed", type=click.IntRange(0, 2**32 - 1), metavar="N",
-                  help="Seed that decides every case; with it, failures of earlier runs are not replayed.  "
-                  "[default: 0; nightly: a new one each time]"),
-    click.option("--jobs", type=click.IntRange(1, 64), metavar="N",
-                  help="Worker processes.  [default: one per core, at most 8]"),
-    _ARG,
-    click.option("--adapter", callback=_adapter, metavar="FILE[:NAME]",
-                 help="How to build and call a module that fits no convention ('rnn-props infer -h').  "
-                 "[default: none]"),
-    click.option("--device", "devices", multiple=True, metavar="NAME", default=("cpu",),
-                  help="Device to run on: cpu, sim (a simulated accelerator), cuda, cuda:N, mps, or all that are "
-                  "there; repeatable.  [default: cpu]"),
-    click.option("--require-device", "require_devices", multiple=True, metavar="NAME",
-                  help="The same, but it is an error if the device is not there; repeatable.  [default: none]"),
-    click.option("--strict", is_flag=True,
-                  help="Warnings, and what is inherited from torch, are failures.  [default: off]"),
-    click.option("--json", "json_path", callback=_json_path, metavar="FILE",
-                  help="Write the report to a file as JSON.  [default: none]"),
-    click.option("--no-color", is_flag=True,
-                  help="No colours; the variable NO_COLOR does the same.  [default: off]"),
-)
-# fmt: on
-
-
-def _with_options(command: Callable[..., int]) -> Callable[..., int]:
-    for option in reversed(_CHECK_OPTIONS):  # as decorators are applied, so that the help keeps the order
-        command = option(command)
-    return command
 
 
 # -- commands --------------------------------------------------------------------------------------------------------
@@ -223,7 +96,7 @@ def cli(context: click.Context) -> int:
 
 @cli.command()
 @click.argument("targets", nargs=-1, metavar="TARGET...")
-@_with_options
+@checking
 @click.pass_context
 def check(
     context: click.Context, /, targets: tuple[str, ...], json_path: Path | None, no_color: bool, **options: Any
@@ -245,7 +118,7 @@ def check(
     unique = tuple(dict.fromkeys(targets))
     for name in unique:
         if targets.count(name) > 1:
-            _say("note", f"{name} is named {targets.count(name)} times; it is checked once")
+            say("note", f"{name} is named {targets.count(name)} times; it is checked once")
     if json_path is not None:
         try:
             ensure_writable(json_path)
@@ -283,51 +156,13 @@ def _configured(given: dict[str, Any]) -> dict[str, Any]:
     except files.ConfigError as error:
         raise click.UsageError(str(error)) from None
     for text in config.expired(datetime.date.today()):
-        _say("note", text)
+        say("note", text)
     return config.under(given)
 
 
 @cli.command()
 @click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="File to write.  [default: stdout; with --ci: .github/workflows/rnn-props.yml]",
-)
-@click.option(
-    "--style",
-    type=click.Choice(("pytest", "unittest")),
-    default="pytest",
-    show_default=True,
-    help="How tests are written.",
-)
-@click.option(
-    "--checks",
-    multiple=True,
-    callback=_globs,
-    metavar="GLOB",
-    help="Tests of these checks alone; repeatable, or with commas.  [default: all]",
-)
-@click.option(
-    "--skip",
-    multiple=True,
-    callback=_globs,
-    metavar="GLOB",
-    help="No tests of these checks; repeatable, or with commas.  [default: none]",
-)
-@_ARG
-@click.option(
-    "--update",
-    is_flag=True,
-    help="Add to the file the tests that it has not, and leave the rest as it is.  [default: off]",
-)
-@click.option(
-    "--ci",
-    type=click.Choice(("github",)),
-    help="Write a workflow in place of tests, with a job for each push and one for each night.",
-)
+@generating
 def generate(targets: tuple[str, ...], output: Path | None, ci: str | None, **options: Any) -> int:
     """Write a test file for a module, to be read, edited and kept.
 
@@ -347,7 +182,7 @@ def generate(targets: tuple[str, ...], output: Path | None, ci: str | None, **op
         raise click.UsageError(str(error)) from None
     click.echo(written.text)
     if written.note:
-        _say("note", written.note)
+        say("note", written.note)
     return 0 if written.done else 1
 
 
@@ -372,7 +207,7 @@ def pin(case_id: str, report: Path | None) -> int:
         raise click.UsageError(str(error)) from None
     click.echo(written.text)
     if written.note:
-        _say("note", written.note)
+        say("note", written.note)
     return 0
 
 
@@ -415,7 +250,7 @@ def _run(targets: tuple[str, ...], options: Any, json_path: Path | None, no_colo
         try:
             write_json(report, json_path)
         except UnwritableError as error:
-            _say("error", str(error))
+            say("error", str(error))
             return report.exit_status or _USAGE
     return report.exit_status
 
@@ -451,7 +286,7 @@ def _console(no_color: bool = False) -> Console | None:
 @click.argument("target", metavar="TARGET")
 @click.option("--toml", "form", flag_value="toml", help="Print it as a table for pyproject.toml.")
 @click.option("--python", "form", flag_value="python", help="Print it as Python, a Contract(...) to paste.")
-@_ARG
+@ARG
 @click.option(
     "--adapter",
     metavar="FILE[:NAME]",
@@ -475,7 +310,7 @@ def infer(target: str, form: str | None, arguments: dict[str, Any], adapter: str
     from rnn_props.targets import TargetError
 
     try:
-        contract = api.infer_contract(target, arguments=arguments, adapter=_adapter(None, None, adapter))
+        contract = api.infer_contract(target, arguments=arguments, adapter=adapter_text(None, None, adapter))
     except TargetError as error:
         raise click.UsageError(str(error)) from None
     if form is None:
@@ -500,7 +335,7 @@ def _write_stub(target: str, file: Path) -> int:
 
 @cli.command()
 @click.option("--json", "as_json", is_flag=True, help="Print them as JSON.  [default: off]")
-@_EXTENSION
+@EXTENSION
 def checks(as_json: bool, extensions: tuple[str, ...]) -> None:
     """List all checks: code, name and what they hold."""
     from rnn_props.checks import all_checks
@@ -526,9 +361,9 @@ def _width() -> int:
 
 
 @cli.command()
-@click.argument("codes", nargs=-1, required=True, callback=_globs, metavar="CODE...")
+@click.argument("codes", nargs=-1, required=True, callback=globs, metavar="CODE...")
 @click.option("--json", "as_json", is_flag=True, help="Print the pages as JSON.  [default: off]")
-@_EXTENSION
+@EXTENSION
 def explain(codes: tuple[str, ...], as_json: bool, extensions: tuple[str, ...]) -> None:
     """Explain checks: why they matter, what usually breaks them, and how to fix that.
 

@@ -16,7 +16,7 @@ from rnn_props.api import Options, TargetChecks
 from rnn_props.checks import get, select
 from rnn_props.contracts import Contract
 from rnn_props.execution import pins
-from rnn_props.generation import SuiteFile, UpdateError, github_workflow, suite_file, updated
+from rnn_props.generation import SuiteFile, Update, UpdateError, github_workflow, suite_file, updated
 from rnn_props.reporting import UnwritableError, ensure_writable
 
 #: Where GitHub looks for workflows.
@@ -133,16 +133,30 @@ def _put(path: Path, text: str, new: SuiteFile | None, update: bool) -> Written:
         return Written(True, f"{path} is as it would be written: nothing to do")
     if update and new is not None:
         try:
-            merged, added = updated(present, new)
+            merged = updated(present, new)
         except UpdateError as error:
             raise CommandError(f"cannot add tests to {path}: {error}") from None
-        if not added:
-            return Written(True, f"{path} has every test already: nothing to do")
-        path.write_text(merged, encoding="utf-8")
-        return Written(True, f"added to {path}: {', '.join(added)}")
+        note = _gone(path, merged)
+        if not merged.added:
+            nothing = f"{path} has every test already: nothing to do"
+            return Written(True, f"there is nothing to add to {path}" if note else nothing, note)
+        path.write_text(merged.text, encoding="utf-8")
+        return Written(True, f"added to {path}: {', '.join(merged.added)}", note)
     lines = difflib.unified_diff(
         present.splitlines(keepends=True), text.splitlines(keepends=True), str(path), f"{path} (would be written)"
     )
-    advice = "--update adds the tests that it has not and leaves the rest; or " if new is not None else ""
+    advice = "--update adds the tests that it never had and leaves the rest; or " if new is not None else ""
     note = f"{path} is there already, and was left as it is: {advice}name another file, or delete this one"
     return Written(False, "".join(lines).rstrip("\n"), note)
+
+
+def _gone(path: Path, update: Update) -> str:
+    """What is said of tests that were deleted."""
+    if not update.deleted:
+        return ""
+    names, codes = ", ".join(update.deleted), ", ".join(update.deleted.values())
+    were, them = ("was", "it") if len(update.deleted) == 1 else ("were", "them")
+    return (
+        f"{names} {were} written once and deleted, and {'stays' if them == 'it' else 'stay'} so: to have {them} again, "
+        f"take {codes} out of the list at the top of {path}"
+    )

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 
 if TYPE_CHECKING:
+    from hypothesis import settings
+
     from rnn_props.api import BoundCheck, TargetChecks
     from rnn_props.execution.outcomes import CheckResult
 
@@ -51,7 +53,7 @@ def target_of(argument: str, targets: Sequence[str]) -> str | None:
 
 
 def hypothesis_options(config: pytest.Config) -> dict[str, Any]:
-    """What Hypothesis's own options say of seed and number of examples, where they are given."""
+    """What Hypothesis's own options say, where they are given, as keywords of `rnn_props.Options`."""
     found: dict[str, Any] = {}
     seed = config.getoption("--hypothesis-seed", None)
     if seed is not None:
@@ -63,11 +65,34 @@ def hypothesis_options(config: pytest.Config) -> dict[str, Any]:
             from random import SystemRandom
 
             found["seed"] = SystemRandom().randrange(2**32)
-    if config.getoption("--hypothesis-profile", None):
-        from hypothesis import settings
-
-        found["max_examples"] = settings().max_examples
+    if (profile := _hypothesis_profile(config)) is not None:
+        phases = {phase.name for phase in profile.phases}
+        found |= {"max_examples": profile.max_examples, "database": profile.database}
+        found |= {} if "shrink" in phases else {"shrink": False}
+        found |= {} if "reuse" in phases and not profile.derandomize else {"replay": False}
     return found
+
+
+def is_derandomized(config: pytest.Config) -> bool:
+    """Whether a profile of Hypothesis's asks for the same cases every time."""
+    profile = _hypothesis_profile(config)
+    return profile is not None and profile.derandomize
+
+
+def verbosity(config: pytest.Config) -> str:
+    """How much Hypothesis's options ask to be told: `quiet`, `normal`, `verbose` or `debug`."""
+    given = config.getoption("--hypothesis-verbosity", None)
+    profile = _hypothesis_profile(config)
+    return given or ("normal" if profile is None else profile.verbosity.name)
+
+
+def _hypothesis_profile(config: pytest.Config) -> settings | None:
+    """The profile that `--hypothesis-profile` names, loaded by Hypothesis's own plugin; None where none is named."""
+    if not config.getoption("--hypothesis-profile", None):
+        return None
+    from hypothesis import settings
+
+    return settings()
 
 
 def worker_number() -> int:
@@ -168,13 +193,13 @@ class RnnPropsCheck(pytest.Item):
             raise CheckFailedError(f"rnn-props cannot use {error}") from None
         self.user_properties += properties(result)
         self._tell(result)
-        conclude(result, quiet=self.config.getoption("--hypothesis-verbosity", None) == "quiet")
+        conclude(result, quiet=verbosity(self.config) == "quiet")
 
     def _tell(self, result: CheckResult) -> None:
         """What Hypothesis's options ask to be told."""
         if self.config.getoption("--hypothesis-show-statistics", False):
             self.hypothesis_statistics = f"{self.nodeid}:\n\n{statistics(result)}"
-        if self.config.getoption("--hypothesis-verbosity", None) in ("verbose", "debug"):
+        if verbosity(self.config) in ("verbose", "debug"):
             for case in self.checks.cases(self.key):
                 sys.stdout.write(f"Trying example: {case!r}\n")
 

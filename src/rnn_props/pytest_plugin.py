@@ -129,7 +129,10 @@ def options_of(config: pytest.Config) -> Options:
     said = files.read(files.find(config.rootpath))
     for text in said.expired(datetime.date.today()):
         config.issue_config_time_warning(pytest.PytestConfigWarning(f"rnn-props: {text}"), stacklevel=2)
-    return Options(**{**said.under(chosen), "jobs": 1, "place": items.worker_number()})
+    wanted = {**said.under(chosen), "jobs": 1, "place": items.worker_number()}
+    if items.is_derandomized(config):
+        wanted.setdefault("seed", 0)
+    return Options(**wanted)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import os
 import sys
@@ -9,16 +10,17 @@ import unittest
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from hypothesis import event, settings
+from hypothesis import currently_in_test_context, event, settings
 
+from rnn_props import devices
 from rnn_props.api import Options, TargetChecks
 from rnn_props.cases import Case
-from rnn_props.checks import Check, Trial, select
+from rnn_props.checks import Trial, get, select
 from rnn_props.contracts import Contract
 from rnn_props.execution import pins
 from rnn_props.execution.items import Item, before
@@ -38,8 +40,9 @@ _DISCARDED = 50
 class Suite:
     """One module under test, and the contract that it is held to.
 
-    A check whose failure an earlier test explains is skipped as blocked, as in `rnn-props check`: one bug is one
-    failure. What torch's own module does as well, and advice, are warnings.
+    A check whose failure that of an earlier test in this process explains is skipped as blocked, as in `rnn-props
+    check`: one bug is one failure. Where a test runs without those that it rests on, its failure names them. What
+    torch's own module does as well, and advice, are warnings.
 
     Args:
         target: `"package.module:attribute"` or `"path/to/file.py:attribute"`; it is imported when it is first needed.
@@ -53,35 +56,41 @@ class Suite:
         self._profile = PROFILES[profile]
         self._stopwatch = Stopwatch()
         self._roots: dict[str, str] = {}
+        self._tested: set[str] = set()
         self._seen: dict[str, int] = {}
-        self._results: dict[str, CheckResult] = {}
         self._pins: dict[str, CheckResult] = {}
         self._kept: dict[str, bytes] = {}
+        self._ready: set[str] = {"cpu"}
+        self._lost: dict[str, str] = {}
 
-    def holds(self, check: str, case: Case) -> None:
+    def holds(self, check: str, case: Case, *, device: str = "cpu") -> None:
         """Run one case of a check in this process.
 
         Args:
             check: its code or name.
             case: one that `rnn_props.strategies.cases(contract, check)` draws.
+            device: on which it runs, such as `sim` or `cuda` for a check of accelerators.
 
         Raises:
             AssertionError: the rule does not hold; the first line is `RP201 state.continuity: ...`.
-            SkipTest: an earlier test's failure explains this check's, or cases show nothing.
+            SkipTest: an earlier test's failure explains this check's, cases show nothing, or the device is not there.
+            ValueError: there is no such check, or it does not run on such a device.
         """
         __tracebackhide__ = True
-        found = _one(check)
-        self._skip_if_blocked(found)
-        self._conclude(self._pinned(found))
-        result = self._run(found, case)
+        item = _item(check, device)
+        self._begin(item)
+        self._conclude(item, self._pinned(item))
+        result = self._run(item, case)
         if result.status == "skipped":
+            if not currently_in_test_context():  # a test of one case
+                raise unittest.SkipTest(result.reason)
             event(result.reason)
-            self._seen[found.code] = self._seen.get(found.code, 0) - 1
-            if self._seen[found.code] == -_DISCARDED:
+            self._seen[item.key] = self._seen.get(item.key, 0) - 1
+            if self._seen[item.key] == -_DISCARDED:
                 raise unittest.SkipTest(f"{_DISCARDED} cases were discarded: {result.reason}")
             return
-        self._seen[found.code] = abs(self._seen.get(found.code, 0)) + _DISCARDED
-        self._conclude(result)
+        self._seen[item.key] = abs(self._seen.get(item.key, 0)) + _DISCARDED
+        self._conclude(item, result)
 
     def rejects(self, check: str, fault: str) -> None:
         """Make calls with one fault, in worker processes: each must raise, by the rule of the check.
@@ -93,17 +102,12 @@ class Suite:
         Raises:
             AssertionError: a call was accepted, or its process died; the shrunk case is in the message.
             SkipTest: an earlier test's failure explains this one.
+            ValueError: there is no such check, or no case of it has that fault.
         """
         __tracebackhide__ = True
-        result = self._result(_one(check))
-        found = (*result.findings, *result.further)
-        findings = tuple(finding for finding in found if finding.fault.partition(", ")[0] == fault)
-        if found and not findings:
-            result = replace(result, status="passed", findings=())
-        elif findings:
-            failed = any(finding.status == "failed" for finding in findings)
-            result = replace(result, status="failed" if failed else "warned", findings=findings)
-        self._conclude(result)
+        item = _item(check, "cpu")
+        self._begin(item)
+        self._conclude(item, self._workers.run_alone(item.key, fault))
 
     def passes(self, check: str) -> None:
         """Run a whole check in worker processes, with cases of its own.
@@ -111,9 +115,12 @@ class Suite:
         Raises:
             AssertionError: it failed.
             SkipTest: an earlier test's failure explains this one.
+            ValueError: there is no such check.
         """
         __tracebackhide__ = True
-        self._conclude(self._result(_one(check)))
+        item = _item(check, "cpu")
+        self._begin(item)
+        self._conclude(item, self._workers.run_alone(item.key))
 
     # -- running ------------------------------------------------------------------------------------------------
 
@@ -135,13 +142,16 @@ class Suite:
         options = Options(contract=self.contract, profile=self._profile.name, seed=0, jobs=1, place=worker_number())
         return TargetChecks(self.target, options)
 
-    def _run(self, check: Check, case: Case) -> CheckResult:
+    def _run(self, item: Item, case: Case) -> CheckResult:
         """One case, as a run judges it, but not made smaller: Hypothesis does that."""
+        if item.check.prepare is not None:
+            case = item.check.prepare(case, self.contract)
         job = CheckJob(
-            check=check,
+            check=item.check,
             contract=self.contract,
             profile=replace(self._profile, shrinks=0),
             cases=(case,),
+            device=item.device,
             is_torch=is_torch(self.target, self.contract),
         ).run()
         outcomes: list[Outcome] | None = None
@@ -151,18 +161,26 @@ class Suite:
             except StopIteration as end:
                 result: CheckResult = end.value
                 return result
-            trial = Trial(batch.cases[0], self.contract, self._factories[batch.reference])
-            outcomes = [Outcome(**outcome_of(check, trial))]
+            outcomes = [self._outcome(item, batch)]
 
-    def _pinned(self, check: Check) -> CheckResult:
+    def _outcome(self, item: Item, batch: Batch) -> Outcome:
+        trial = Trial(batch.cases[0], self.contract, self._factories[batch.reference], device=item.device)
+        outcome = Outcome(**outcome_of(item.check, trial))
+        if outcome.kind != "passed" and (lost := devices.why_lost(item.device)):
+            self._lost.setdefault(item.device, item.key)
+            return Outcome("crashed", f"{item.device} can't be used any more by this process: {lost}", outcome.where)
+        return outcome
+
+    def _pinned(self, item: Item) -> CheckResult:
         """How the pinned cases of a check went: they run before its first case."""
-        if check.code not in self._pins:
+        if item.key not in self._pins:
+            check = item.check
             result = CheckResult(code=check.code, check=check.name, statement=check.statement, status="passed")
             for case in pins.fitted(pins.read(pins.place(Path.cwd())), self.target, check.code, self.contract):
                 if result.status == "passed":
-                    result = self._run(check, case)
-            self._pins[check.code] = result if result.status == "failed" else replace(result, status="passed")
-        return self._pins[check.code]
+                    result = self._run(item, case)
+            self._pins[item.key] = result if result.status == "failed" else replace(result, status="passed")
+        return self._pins[item.key]
 
     def _keep(self, result: CheckResult) -> None:
         """Store a failing case in place of the larger one before it, so that it can be pinned."""
@@ -170,42 +188,60 @@ class Suite:
         if database is None or not result.findings:
             return
         value = json.dumps(result.findings[0].case, sort_keys=True).encode()
-        pins.save(database, self.target, result.code, value)
-        before = self._kept.get(result.code, value)
+        pins.save(database, self.target, result.key, value)
+        before = self._kept.get(result.key, value)
         if before != value:
-            database.delete(case_key(self.target, result.code), before)
-        self._kept[result.code] = value
-
-    def _result(self, check: Check) -> CheckResult:
-        """The result of a whole check, run once in worker processes."""
-        self._skip_if_blocked(check)
-        if check.code not in self._results:
-            self._results[check.code] = self._workers.run(check.code)
-        return self._results[check.code]
+            database.delete(case_key(self.target, result.key), before)
+        self._kept[result.key] = value
 
     # -- telling ------------------------------------------------------------------------------------------------
 
-    def _skip_if_blocked(self, check: Check) -> None:
-        broken = [key for key in before(Item(check, "cpu")) if key in self._roots]
+    def _begin(self, item: Item) -> None:
+        """Make the device ready, unless there is nothing to run."""
+        broken = [key for key in before(item) if key in self._roots] if self._roots else []
         if broken:
-            root = self._roots[check.code] = self._roots[broken[0]]
+            root = self._roots[item.key] = self._roots[broken[0]]
             raise unittest.SkipTest(f"blocked: it rests on {root}")
+        if self._lost.get(item.device, item.key) != item.key:
+            raise unittest.SkipTest(f"{self._lost[item.device]} has left {item.device} unusable to this process")
+        if item.device not in self._ready:
+            if missing := devices.why_not(item.device):
+                raise unittest.SkipTest(missing)
+            devices.set_up(item.device, worker_number())
+            self._ready.add(item.device)
+        self._tested.add(item.key)
 
-    def _conclude(self, result: CheckResult) -> None:
+    def _conclude(self, item: Item, result: CheckResult) -> None:
         __tracebackhide__ = True
         if result.wrong:
-            self._roots.setdefault(result.code, result.code)
+            self._roots.setdefault(item.key, item.key)
             self._keep(result)
-            raise AssertionError(failure_text(result))
+            raise AssertionError("\n".join([failure_text(result), *self._untested(item)]))
         if result.status == "warned":
             own = "torch's own: " if result.inherited_from_torch else ""
             warnings.warn(RnnPropsWarning(f"{result.code} {result.check}: {own}{result.message}"), stacklevel=3)
         if result.status in ("blocked", "not_applicable", "skipped"):
             raise unittest.SkipTest(f"{result.status.replace('_', ' ')}: {result.reason}")
 
+    def _untested(self, item: Item) -> list[str]:
+        """What may be the cause of a failure, for all that this process knows: a line, or none."""
+        unknown = {key.partition("@")[0] for key in before(item) if key not in self._tested}
+        open_codes = [code for code in unknown if get(code).not_applicable(self.contract) is None]
+        named = [
+            pattern
+            for pattern in (*item.check.after, *item.check.explained_by)
+            if any(fnmatch.fnmatchcase(code, pattern) for code in open_codes)
+        ]
+        if not named:
+            return []
+        return [f"rests on: {', '.join(named)} (not tested before it: if one of these fails, too, that is the cause)"]
 
-def _one(check: str) -> Check:
+
+@cache
+def _item(check: str, device: str) -> Item:
     found = select([check])
     if len(found) > 1:
         raise ValueError(f"'{check}' means {len(found)} checks; name one")
-    return found[0]
+    if devices.kind_of(device) not in found[0].on:
+        raise ValueError(f"{found[0].code} runs on {', '.join(sorted(found[0].on))}, not on {device}")
+    return Item(found[0], device)

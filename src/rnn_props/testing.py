@@ -20,7 +20,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from rnn_props.cases import Call, Source, TensorSpec, Verdict, judge, make_call, make_input, make_state
 from rnn_props.contracts import ShapeRule, Structure, map_structure, parse_structure
-from rnn_props.devices import move, set_up
+from rnn_props.devices import available, move, set_up
 from rnn_props.numerics import UNIT_ROUNDOFF, Bound, difference, largest, sensitivity_bound
 from rnn_props.subjects import Tree, kept_clean, leaves, map_tree
 
@@ -29,6 +29,7 @@ __all__ = [
     "Call",
     "StreamMachine",
     "Verdict",
+    "accelerators",
     "assert_close",
     "judge",
     "make_call",
@@ -41,6 +42,11 @@ __all__ = [
     "tensor",
     "tolerance",
 ]
+
+
+def accelerators() -> list[str]:
+    """The devices other than the CPU on which tests can run here: `sim`, the simulated one, and real ones."""
+    return [device.name for device in available() if device.kind != "cpu"]
 
 
 def seeded(

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from rnn_props import cli as command_line
+from rnn_props import cli_options
 from rnn_props.execution.profiles import PROFILES
 
 TARGET = "torch.nn:LSTM"
@@ -161,7 +162,7 @@ def test_a_target_that_is_named_twice_is_checked_once(chosen: list[Any]) -> None
 
 
 def test_the_profiles_of_the_command_line_are_all_there_are() -> None:
-    assert tuple(PROFILES) == command_line.PROFILES
+    assert tuple(PROFILES) == cli_options.PROFILES
 
 
 def test_every_option_of_check_has_its_default_in_the_help() -> None:

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import ast
 import re
-import subprocess
-import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from generated import assert_lint_clean, run_file, written
 from hypothesis import strategies as st
 
 import rnn_props
-from rnn_props import zoo
 from rnn_props.checks import all_checks, select
 from rnn_props.contracts import Capabilities, Contract, booleans, choices, free, integers
 from rnn_props.contracts.presets import cell_contract, sequence_contract
-from rnn_props.generation import SuiteFile, suite_file
+from rnn_props.generation import suite_file
 from rnn_props.generation.code import contract_call, source
 from rnn_props.inference import infer_contract
 
@@ -44,13 +42,6 @@ BY_HAND = Contract(
 )
 
 
-def written(name: str, style: Any = "pytest", checks: tuple[str, ...] = ()) -> SuiteFile:
-    """The test file of a module of torch's or of the zoo's."""
-    if hasattr(torch.nn, name):
-        return suite_file(f"torch.nn:{name}", infer_contract(getattr(torch.nn, name)), select(checks), style)
-    return suite_file(f"rnn_props.zoo:{name}", infer_contract(getattr(zoo, name)), select(checks), style)
-
-
 @pytest.mark.parametrize(
     "contract",
     [
@@ -70,25 +61,18 @@ def test_a_contract_is_written_as_the_code_that_makes_it(contract: Contract) -> 
 def test_what_a_file_can_not_hold_is_an_error() -> None:
     with pytest.raises(ValueError, match="the values of n are drawn by a strategy, which a file can't hold"):
         contract_call(Contract(hyperparameters={"n": st.integers()}))
-    with pytest.raises(ValueError, match=r"none of the chosen checks applies to torch\.nn:GRUCell"):
-        written("GRUCell", checks=("RP201",))
+    with pytest.raises(ValueError, match=r"none of the chosen checks applies to torch\.nn:GRUCell$"):
+        written("GRUCell", ("RP201",))
 
 
 @pytest.mark.parametrize("style", ["pytest", "unittest"])
 def test_files_are_formatted_and_lint_clean(style: Any, tmp_path: Path) -> None:
     pytest.importorskip("ruff")
     for name in (*TORCH, *BUGS):
-        (tmp_path / f"test_{name}.py").write_text(written(name, style).text, encoding="utf-8")
+        (tmp_path / f"test_{name}.py").write_text(written(name, style=style).text, encoding="utf-8")
     by_hand = suite_file("pkg.models:Mine", BY_HAND, all_checks(), style).text
     (tmp_path / "test_by_hand.py").write_text(by_hand, encoding="utf-8")
-    for arguments in (["check", "--select", "E,F,W,B,UP,SIM,PT,N,C4,RUF"], ["format", "--check"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "ruff", *arguments, "--isolated", str(tmp_path)],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+    assert_lint_clean(tmp_path)
 
 
 def test_a_file_has_a_test_with_its_rule_for_each_check_that_applies() -> None:
@@ -96,9 +80,8 @@ def test_a_file_has_a_test_with_its_rule_for_each_check_that_applies() -> None:
     tests = [node for node in ast.parse(new.text).body if isinstance(node, ast.FunctionDef)]
     codes = {(ast.get_docstring(test) or "")[:5] for test in tests}
     contract = infer_contract(torch.nn.LSTM)
-    assert codes == {
-        check.code for check in all_checks() if "cpu" in check.on and check.not_applicable(contract) is None
-    }
+    runnable = [check for check in all_checks() if check.on & {"cpu", "sim"}]
+    assert codes == {check.code for check in runnable if check.not_applicable(contract) is None} >= {"RP801", "RP805"}
     assert "RP201: A sequence run whole equals the same sequence" in new.tests["test_state_continuity"]
     assert '        "state.hidden_more",\n' in new.tests["test_reject_state"]
     assert '"hyperparameters.negative(num_layers)"' in new.tests["test_reject_hyperparameters"]
@@ -107,13 +90,13 @@ def test_a_file_has_a_test_with_its_rule_for_each_check_that_applies() -> None:
     assert len(given) > 40
 
 
+#: Of several tests of one check, how the check ended: as the first of these.
+_WORST = ("failed", "blocked", "passed", "skipped")
+
+
 def verdicts_of_file(path: Path, *arguments: str) -> dict[str, str]:
-    """How each check's tests ended, the worst of them, by code."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "--junitxml=j.xml",
-         "--hypothesis-seed=0", path.name, *arguments],
-        cwd=path.parent, capture_output=True, text=True,
-    )  # fmt: skip
+    """How each check's tests ended, by code."""
+    done = run_file(path, "--junitxml=j.xml", "--hypothesis-seed=0", *arguments)
     assert done.returncode in (0, 1), done.stdout + done.stderr
     codes = {
         node.name: (ast.get_docstring(node) or "")[:5]
@@ -126,13 +109,12 @@ def verdicts_of_file(path: Path, *arguments: str) -> dict[str, str]:
         ended = "failed" if case.find("failure") is not None else "passed"
         if (skipped := case.find("skipped")) is not None:
             ended = "blocked" if skipped.attrib["message"].startswith("blocked") else "skipped"
-        if found.get(code) != "failed":
-            found[code] = ended
+        found[code] = min(ended, found.get(code, ended), key=_WORST.index)
     return found
 
 
 def verdicts_of_check(target: str, checks: tuple[str, ...]) -> dict[str, str]:
-    (result,) = rnn_props.check(target, checks=checks, seed=0).targets
+    (result,) = rnn_props.check(target, checks=checks, seed=0, devices=("cpu", "sim")).targets
     told = {"warned": "passed"}
     return {item.code: told.get(item.status, item.status) for item in result.results if item.status != "not_applicable"}
 
@@ -154,7 +136,7 @@ SOME = ("RP10*", "RP201", "RP202", "RP204", "RP401", "RP403", "RP906")
 @pytest.mark.parametrize("style", ["pytest", "unittest"])
 def test_a_generated_file_is_of_one_mind_with_a_run(style: Any, tmp_path: Path) -> None:
     name = "ReturnsOldCellState"
-    found = agree(f"rnn_props.zoo:{name}", written(name, style, SOME).text, tmp_path, SOME)
+    found = agree(f"rnn_props.zoo:{name}", written(name, SOME, style).text, tmp_path, SOME)
     assert {code for code, status in found.items() if status == "failed"} == {"RP201"}
 
 
@@ -187,10 +169,18 @@ def test_a_fault_that_is_accepted_fails_its_own_row_alone(tmp_path: Path) -> Non
     )
     new = suite_file("models:Slices", infer_contract(torch.nn.GRU), select(["RP401"]), "pytest")
     (tmp_path / "test_it.py").write_text(new.text, encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", "test_it.py"],
-        cwd=tmp_path, capture_output=True, text=True,
-    )  # fmt: skip
+    done = run_file(tmp_path / "test_it.py", "-rA")
     failed = re.findall(r"^FAILED test_it.py::test_reject_input\[(\S+)\]", done.stdout, re.M)
     assert failed == ["input.features_more"], done.stdout
     assert re.search(r"^E +AssertionError: RP401 reject\.input: ", done.stdout, re.M), done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("style", "row"), [("pytest", r"\[sim\]"), ("unittest", "")])
+def test_a_bug_of_accelerators_fails_on_the_simulated_one_alone(style: Any, row: str, tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(written("FinalStateToCPU", ("RP101", "RP801"), style).text, encoding="utf-8")
+    done = run_file(tmp_path / "test_it.py", "-rA", "--hypothesis-seed=0")
+    assert re.search(rf"^FAILED .*::test_device_placement{row} - Assert", done.stdout, re.M), done.stdout
+    assert re.search(r"^PASSED .*::test_shape_output$", done.stdout, re.M), done.stdout
+    assert "RP801 device.placement: h_n: expected on sim, got on cpu" in done.stdout
+    assert "1 failed, 1 passed" in done.stdout

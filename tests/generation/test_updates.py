@@ -3,47 +3,74 @@
 from __future__ import annotations
 
 import ast
-import subprocess
-import sys
+import re
 from pathlib import Path
 from typing import Any
 
 import click.testing
+import generated
 import pytest
 import torch
+from generated import assert_lint_clean
 
 from rnn_props import cli_files
-from rnn_props.checks import select
 from rnn_props.cli import cli
-from rnn_props.generation import UpdateError, github_workflow, suite_file, updated
+from rnn_props.generation import SuiteFile, UpdateError, updated
 from rnn_props.inference import infer_contract
 
 
-def written(checks: tuple[str, ...], style: Any = "pytest") -> Any:
-    return suite_file("torch.nn:GRU", infer_contract(torch.nn.GRU), select(checks), style)
+def written(checks: tuple[str, ...], style: Any = "pytest") -> SuiteFile:
+    return generated.written("GRU", checks, style)
 
 
 @pytest.mark.parametrize("style", ["pytest", "unittest"])
 def test_an_update_adds_what_is_missing_and_leaves_edits_alone(style: str, tmp_path: Path) -> None:
     pytest.importorskip("ruff")
     present = written(("RP101", "RP201"), style).text.replace('MODULE.holds("RP101", case)', "assert case  # mine")
-    merged, added = updated(present, written(("RP101", "RP201", "RP105", "RP401"), style))
-    assert added == ["test_type_dtype", "test_reject_input"]
+    update = updated(present, written(("RP101", "RP201", "RP105", "RP401"), style))
+    merged = update.text
+    assert update.added == ("test_type_dtype", "test_reject_input")
     assert "assert case  # mine" in merged
+    assert "\n# RP101 RP105 RP201 RP401\n\n" in merged
     assert 'MODULE.holds("RP101", case)' not in merged
-    kept = [line for line in present.split("\n") if line.strip()]
+    kept = [line for line in present.split("\n") if line.strip() and line != "# RP101 RP201"]
     assert [line for line in merged.split("\n") if line in set(kept)] != []
     assert set(kept) <= set(merged.split("\n"))
     (tmp_path / "test_it.py").write_text(merged, encoding="utf-8")
-    for arguments in (["check"], ["format", "--check"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "ruff", *arguments, "--isolated", str(tmp_path)],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-    assert updated(merged, written(("RP101", "RP401"), style)) == (merged, [])
+    assert_lint_clean(tmp_path)
+    again = updated(merged, written(("RP101", "RP401"), style))
+    assert (again.text, again.added, again.deleted) == (merged, (), {})
+
+
+@pytest.mark.parametrize("style", ["pytest", "unittest"])
+def test_a_test_that_was_deleted_stays_deleted_until_its_code_leaves_the_list(style: str) -> None:
+    some, more = ("RP101", "RP105", "RP107"), ("RP101", "RP105", "RP107", "RP201")
+    whole = written(some, style)
+    without = written(("RP101",), style).text.replace("# RP101\n", "# RP101 RP105 RP107\n")  # two are deleted
+    assert without != whole.text
+    update = updated(without, written(more, style))
+    assert update.added == ("test_state_continuity",)
+    assert update.deleted == {"test_type_dtype": "RP105", "test_shape_parameters": "RP107"}
+    assert "test_type_dtype" not in update.text
+    assert "# RP101 RP105 RP107 RP201\n" in update.text
+    back = updated(update.text.replace(" RP107 ", " "), written(more, style))
+    assert back.added == ("test_shape_parameters",)
+    assert back.deleted == {"test_type_dtype": "RP105"}
+
+
+def test_a_test_under_another_name_is_there(tmp_path: Path) -> None:
+    renamed = written(("RP101", "RP105")).text.replace("test_type_dtype", "test_mine")
+    assert updated(renamed, written(("RP101", "RP105"))).deleted == {}
+
+
+@pytest.mark.parametrize("style", ["pytest", "unittest"])
+def test_a_list_that_was_taken_out_comes_back_with_what_is_there(style: str) -> None:
+    text = written(("RP101", "RP105"), style).text
+    without = re.sub(r"^# `rnn-props generate --update`(.*\n# )*.*\n\n", "", text, flags=re.M)
+    assert without.count("\n") == text.count("\n") - 4
+    update = updated(without, written(("RP101", "RP105", "RP107"), style))
+    assert update.added == ("test_shape_parameters",)
+    assert update.text == updated(text, written(("RP101", "RP105", "RP107"), style)).text
 
 
 @pytest.mark.parametrize(
@@ -83,12 +110,29 @@ def test_a_file_that_is_there_is_shown_the_difference_and_left_alone(known_contr
     status, said = invoke(*arguments)
     assert status == 1
     assert '-        "input_size": integers(1, 9),\n+        "input_size": integers(1, 7),\n' in said
-    assert "test_gru.py is there already, and was left as it is: --update adds the tests that it has not" in said
+    assert "test_gru.py is there already, and was left as it is: --update adds the tests that it never had" in said
     assert path.read_text(encoding="utf-8") == edited
     assert invoke(*arguments, "--checks", "RP107", "--update") == (0, "added to test_gru.py: test_shape_parameters\n")
     now = path.read_text(encoding="utf-8")
-    assert now.startswith(edited.rstrip("\n"))
+    assert now.startswith(edited.rstrip("\n").replace("# RP101 RP105\n", "# RP101 RP105 RP107\n"))
     assert invoke(*arguments, "--update") == (0, "test_gru.py has every test already: nothing to do\n")
+
+
+def test_of_a_test_that_was_deleted_is_said_how_to_get_it_back(known_contract: Path) -> None:
+    path = known_contract / "test_gru.py"
+    arguments = ("torch.nn:GRU", "-o", "test_gru.py", "--checks")
+    invoke(*arguments, "RP101,RP105")
+    text = path.read_text(encoding="utf-8")
+    shorter = text[: text.index("\n\n@PROPERTY", text.index("def test_shape_output"))]
+    path.write_text(shorter, encoding="utf-8")
+    said = "test_type_dtype was written once and deleted, and stays so: to have it again, take RP105 out of the list"
+    note = f"rnn-props: note: {said} at the top of test_gru.py\n"
+    assert invoke(*arguments, "RP101,RP105", "--update") == (0, f"there is nothing to add to test_gru.py\n{note}")
+    assert path.read_text(encoding="utf-8") == shorter
+    now = (0, f"added to test_gru.py: test_shape_parameters\n{note}")
+    assert invoke(*arguments, "RP10[157]", "--update") == now
+    path.write_text(path.read_text(encoding="utf-8").replace(" RP105 ", " "), encoding="utf-8")
+    assert invoke(*arguments, "RP105", "--update") == (0, "added to test_gru.py: test_type_dtype\n")
 
 
 def test_without_a_file_the_text_is_printed(known_contract: Path) -> None:
@@ -105,25 +149,10 @@ def test_without_a_file_the_text_is_printed(known_contract: Path) -> None:
         (["torch.nn:GRU", "-o", "."], "cannot write .: it is a folder; name a file in it"),
         (["torch.nn:GRU", "a:B"], "a test file is written for one target; call it once for each"),
         (["torch.nn:GRU", "--checks", "RP999"], "no check matches 'RP999'"),
-        (["torch.nn:GRU", "--checks", "RP801"], "none of the chosen checks applies to torch.nn:GRU on the CPU"),
+        (["torch.nn:GRU", "--checks", "RP806"], "none of the chosen checks applies to torch.nn:GRU"),
     ],
 )
 def test_bad_input_is_one_clear_line(known_contract: Path, arguments: list[str], message: str) -> None:
     status, said = invoke(*arguments)
     assert status == 2
     assert message in said
-
-
-def test_a_workflow_has_a_job_for_a_push_and_one_for_a_night(known_contract: Path) -> None:
-    yaml = pytest.importorskip("yaml")
-    assert invoke("pkg.models:MyLSTM", "sub dir/m.py:X", "--ci", "github")[0] == 0
-    path = known_contract / ".github" / "workflows" / "rnn-props.yml"
-    found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    assert set(found["jobs"]) == {"push", "nightly"}
-    runs = [step["run"] for job in found["jobs"].values() for step in job["steps"] if "run" in step]
-    assert runs[1] == 'rnn-props check pkg.models:MyLSTM "sub dir/m.py:X" --json rnn-props.json'
-    assert runs[3] == ('rnn-props check pkg.models:MyLSTM "sub dir/m.py:X" --profile nightly --json rnn-props.json')
-    path.write_text("mine: true\n", encoding="utf-8")
-    assert invoke("pkg.models:MyLSTM", "--ci", "github")[0] == 1
-    assert path.read_text(encoding="utf-8") == "mine: true\n"
-    assert github_workflow(["a:B"]).count("rnn-props check a:B ") == 2

@@ -6,29 +6,18 @@ import re
 import xml.etree.ElementTree as ElementTree
 
 import pytest
+import small_models
 
 import rnn_props
 
-_MODELS = """
-    from torch import nn
-
-    class MyGRU(nn.GRU):
-        pass
-
-    class Leaky(nn.GRU):
-        def forward(self, input, hx=None):
-            output, hx = super().forward(input, hx)
-            return output.float(), hx
-"""
 _OPTIONS = "profile='quick', seed=0, checks=('RP105', 'RP107')"
 
 
 def run(pytester: pytest.Pytester, text: str, *arguments: str) -> pytest.RunResult:
-    pytester.makepyfile(models=_MODELS)
     pytester.makepyfile(
         test_it=f"import rnn_props\nfrom models import Leaky, MyGRU\n\nOPTIONS = dict({_OPTIONS})\n\n{text}"
     )
-    return pytester.runpytest_subprocess("-rA", *arguments)
+    return small_models.run(pytester, "-rA", *arguments)
 
 
 def test_a_function_and_each_test_of_a_class_run_once_a_check(pytester: pytest.Pytester) -> None:

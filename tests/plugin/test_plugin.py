@@ -7,41 +7,16 @@ import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
-from pathlib import Path
 
 import pytest
+from small_models import FEW, MODELS, QUICK, run
 
 from rnn_props.checks import all_checks
 from rnn_props.pytest_plugin import FAMILIES
 
-_MODELS = """
-    import torch
-    from torch import nn
-
-    class MyGRU(nn.GRU):
-        pass
-
-    class Leaky(nn.GRU):
-        def forward(self, input, hx=None):
-            output, hx = super().forward(input, hx)
-            return output.float(), hx
-"""
-
-_QUICK = ("--rnn-props-profile", "quick", "--rnn-props-seed", "0")
-_FEW = (*_QUICK, "--rnn-props-checks", "RP101,RP105,RP107")
-
-
-@pytest.fixture(autouse=True)
-def models(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(models=_MODELS)
-
-
-def run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
-    return pytester.runpytest_subprocess(*arguments)
-
 
 def test_a_target_gives_one_item_a_check_under_its_own_node(pytester: pytest.Pytester) -> None:
-    result = run(pytester, "--rnn-props", "models:MyGRU", "--rnn-props", "models:Leaky", "--co", *_FEW)
+    result = run(pytester, "--rnn-props", "models:MyGRU", "--rnn-props", "models:Leaky", "--co", *FEW)
     result.stdout.fnmatch_lines(
         [
             "<RnnPropsTarget models:MyGRU>",
@@ -53,18 +28,18 @@ def test_a_target_gives_one_item_a_check_under_its_own_node(pytester: pytest.Pyt
         ]
     )
     assert result.ret == 0
-    quiet = run(pytester, "--rnn-props", "models:MyGRU", "--co", "-q", *_QUICK)
+    quiet = run(pytester, "--rnn-props", "models:MyGRU", "--co", "-q", *QUICK)
     quiet.stdout.fnmatch_lines(["models:MyGRU::MyGRU-RP201-state.continuity-cpu"])
 
 
 def test_targets_of_one_name_are_told_apart(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(others=_MODELS)
-    result = run(pytester, "--rnn-props", "models:MyGRU", "--rnn-props", "others:MyGRU", "--co", "-q", *_FEW)
+    pytester.makepyfile(others=MODELS)
+    result = run(pytester, "--rnn-props", "models:MyGRU", "--rnn-props", "others:MyGRU", "--co", "-q", *FEW)
     result.stdout.fnmatch_lines(["others:MyGRU::others:MyGRU-RP101-shape.output-cpu"])
 
 
 def test_a_correct_module_passes_and_what_does_not_apply_is_skipped_with_its_reason(pytester: pytest.Pytester) -> None:
-    arguments = ("--rnn-props", "torch.nn:GRUCell", "-k", "RP102 or RP103 or RP20", "-rs", *_QUICK)
+    arguments = ("--rnn-props", "torch.nn:GRUCell", "-k", "RP102 or RP103 or RP20", "-rs", *QUICK)
     result = run(pytester, *arguments)
     outcome = result.parseoutcomes()
     assert "failed" not in outcome
@@ -75,7 +50,7 @@ def test_a_correct_module_passes_and_what_does_not_apply_is_skipped_with_its_rea
 
 
 def test_a_failure_begins_with_code_and_name_and_shows_the_case(pytester: pytest.Pytester) -> None:
-    result = run(pytester, "--rnn-props", "models:Leaky", "-k", "RP105", *_QUICK)
+    result = run(pytester, "--rnn-props", "models:Leaky", "-k", "RP105", *QUICK)
     result.stdout.fnmatch_lines(
         [
             "*Leaky-RP105-type.dtype-cpu*",
@@ -94,12 +69,12 @@ def test_a_failure_begins_with_code_and_name_and_shows_the_case(pytester: pytest
 def test_node_ids_select_targets_and_items_beside_files(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_ordinary="def test_one(): pass", test_other="def test_two(): pass")
     pytester.makeini("[pytest]\nrnn_props_targets =\n    models:MyGRU\n    models:Leaky\n")
-    one = run(pytester, "models:MyGRU::MyGRU-RP107-shape.parameters-cpu", "-v", *_QUICK)
+    one = run(pytester, "models:MyGRU::MyGRU-RP107-shape.parameters-cpu", "-v", *QUICK)
     one.assert_outcomes(passed=1)
     one.stdout.fnmatch_lines(["models:MyGRU::MyGRU-RP107-shape.parameters-cpu PASSED*"])
-    target = run(pytester, "models:MyGRU", "test_ordinary.py", *_FEW)
+    target = run(pytester, "models:MyGRU", "test_ordinary.py", *FEW)
     target.assert_outcomes(passed=4)
-    wrong = run(pytester, "models:MyGRU::MyGRU-RP999-no.such-cpu", *_FEW)
+    wrong = run(pytester, "models:MyGRU::MyGRU-RP999-no.such-cpu", *FEW)
     wrong.assert_outcomes(errors=1)
     wrong.stdout.fnmatch_lines(["there is no MyGRU-RP999-no.such-cpu of models:MyGRU; `pytest --co` lists them"])
 
@@ -107,7 +82,7 @@ def test_node_ids_select_targets_and_items_beside_files(pytester: pytest.Pyteste
 @pytest.mark.nightly
 @pytest.mark.slow
 def test_the_last_failures_run_alone_or_first(pytester: pytest.Pytester) -> None:
-    arguments = ("--rnn-props", "models:Leaky", *_FEW)
+    arguments = ("--rnn-props", "models:Leaky", *FEW)
     run(pytester, *arguments).assert_outcomes(passed=2, failed=1)
     run(pytester, *arguments, "--lf").assert_outcomes(failed=1)
     run(pytester, *arguments, "--ff", "-x").assert_outcomes(failed=1)
@@ -115,7 +90,7 @@ def test_the_last_failures_run_alone_or_first(pytester: pytest.Pytester) -> None
 
 def test_the_items_stand_beside_ordinary_tests(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_ordinary="def test_one(): pass")
-    result = run(pytester, "--rnn-props", "models:Leaky", "-k", "one or RP105", "-p", "no:cacheprovider", *_QUICK)
+    result = run(pytester, "--rnn-props", "models:Leaky", "-k", "one or RP105", "-p", "no:cacheprovider", *QUICK)
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(["test_ordinary.py .*", "models:Leaky F*"])
 
@@ -125,7 +100,7 @@ def test_the_items_stand_beside_ordinary_tests(pytester: pytest.Pytester) -> Non
 def test_xdist_gives_the_same_verdicts_whatever_ran_where(pytester: pytest.Pytester) -> None:
     """RP205 explains RP201's failure, and comes after it: what it says must not depend on the order of items."""
     bug = "rnn_props.zoo:SwapsCellStateDirections"
-    arguments = ("--rnn-props", bug, "--rnn-props-checks", "RP201,RP202,RP204,RP205", *_QUICK, "-rA")
+    arguments = ("--rnn-props", bug, "--rnn-props-checks", "RP201,RP202,RP204,RP205", *QUICK, "-rA")
     serial, spread = run(pytester, *arguments), run(pytester, *arguments, "-n", "2")
     assert spread.parseoutcomes() == serial.parseoutcomes()
     assert serial.parseoutcomes()["failed"] >= 1
@@ -137,7 +112,7 @@ def test_xdist_gives_the_same_verdicts_whatever_ran_where(pytester: pytest.Pytes
 
 
 def test_a_target_that_can_not_be_imported_is_one_failing_item_with_one_clear_line(pytester: pytest.Pytester) -> None:
-    result = run(pytester, "--rnn-props", "no_models:X", "-k", "RP10", "-rs", *_QUICK)
+    result = run(pytester, "--rnn-props", "no_models:X", "-k", "RP10", "-rs", *QUICK)
     result.assert_outcomes(failed=1, skipped=7)
     result.stdout.fnmatch_lines(["rnn-props cannot use no_models:X: there is no module 'no_models'*"])
     result.stdout.fnmatch_lines(["*blocked: no_models:X can't be used (see X-RP101-shape.output-cpu)"])
@@ -163,13 +138,13 @@ def test_an_option_that_means_nothing_is_a_usage_error(
 
 
 def test_a_target_that_is_named_twice_is_checked_once_and_said_so(pytester: pytest.Pytester) -> None:
-    result = run(pytester, "--rnn-props", "models:MyGRU", "--rnn-props", "models:MyGRU", *_QUICK, "-k", "RP107")
+    result = run(pytester, "--rnn-props", "models:MyGRU", "--rnn-props", "models:MyGRU", *QUICK, "-k", "RP107")
     result.assert_outcomes(passed=1, warnings=1)
     result.stdout.fnmatch_lines(["*rnn-props: models:MyGRU is named 2 times; it is checked once"])
 
 
 def test_items_have_a_marker_and_one_of_their_family(pytester: pytest.Pytester) -> None:
-    arguments = ("--rnn-props", "models:MyGRU", "--co", "-q", "--strict-markers", *_QUICK)
+    arguments = ("--rnn-props", "models:MyGRU", "--co", "-q", "--strict-markers", *QUICK)
     result = run(pytester, *arguments, "-m", "rnn_props_type")
     names = re.findall(r"^models:MyGRU::(\S+)$", result.stdout.str(), re.M)
     assert names == ["MyGRU-RP105-type.dtype-cpu", "MyGRU-RP106-type.factory-cpu"]
@@ -181,7 +156,7 @@ def test_every_family_has_its_marker() -> None:
 
 
 def test_junit_files_have_code_and_case_id(pytester: pytest.Pytester) -> None:
-    run(pytester, "--rnn-props", "models:Leaky", "-k", "RP105", "--junitxml", "junit.xml", *_QUICK)
+    run(pytester, "--rnn-props", "models:Leaky", "-k", "RP105", "--junitxml", "junit.xml", *QUICK)
     (case,) = ElementTree.parse(pytester.path / "junit.xml").iter("testcase")
     assert case.attrib["name"] == "Leaky-RP105-type.dtype-cpu"
     found = {item.attrib["name"]: item.attrib["value"] for item in case.iter("property")}
@@ -191,40 +166,15 @@ def test_junit_files_have_code_and_case_id(pytester: pytest.Pytester) -> None:
 
 
 def test_advice_is_a_warning_and_strict_makes_it_a_failure(pytester: pytest.Pytester) -> None:
-    arguments = ("--rnn-props", "torch.nn:GRUCell", "-k", "RP403", *_QUICK)
+    arguments = ("--rnn-props", "torch.nn:GRUCell", "-k", "RP403", *QUICK)
     plain = run(pytester, *arguments)
     plain.assert_outcomes(passed=1, warnings=1)
     strict = run(pytester, *arguments, "--rnn-props-strict")
     strict.assert_outcomes(failed=1)
 
 
-def examples_of(result: pytest.RunResult) -> list[str]:
-    """The cases that `--hypothesis-verbosity verbose` shows."""
-    return re.findall(r"^Trying example: (Case\(.*\))$", result.stdout.str(), re.M)
-
-
-@pytest.mark.nightly
-def test_hypothesis_verbosity_shows_cases_and_quiet_shows_the_first_line_alone(pytester: pytest.Pytester) -> None:
-    arguments = ("--rnn-props", "models:Leaky", "-k", "RP105", *_QUICK, "--hypothesis-verbosity")
-    assert len(examples_of(run(pytester, *arguments, "verbose"))) == 20
-    quiet = run(pytester, *arguments, "quiet")
-    quiet.stdout.fnmatch_lines(["RP105 type.dtype: output: expected torch.float64, got torch.float32*"])
-    assert "Case(" not in quiet.stdout.str()
-
-
-@pytest.mark.nightly
-def test_hypothesis_seed_and_profile_decide_the_cases(pytester: pytest.Pytester) -> None:
-    pytester.makeconftest("from hypothesis import settings\nsettings.register_profile('short', max_examples=7)")
-    arguments = ("--rnn-props", "models:MyGRU", "-k", "RP107", "-rP", "--hypothesis-verbosity", "verbose")
-    short = examples_of(run(pytester, *arguments, "--hypothesis-seed", "1", "--hypothesis-profile", "short"))
-    other = examples_of(run(pytester, *arguments, "--rnn-props-seed", "2", "--hypothesis-profile", "short"))
-    again = examples_of(run(pytester, *arguments, "--rnn-props-seed", "1", "--rnn-props-max-examples", "7"))
-    assert len(short) == len(other) == 7
-    assert short == again != other
-
-
 def test_hypothesis_statistics_have_the_checks(pytester: pytest.Pytester) -> None:
-    arguments = ("--rnn-props", "models:MyGRU", "-k", "RP107", *_QUICK)
+    arguments = ("--rnn-props", "models:MyGRU", "-k", "RP107", *QUICK)
     result = run(pytester, *arguments, "--hypothesis-show-statistics")
     result.stdout.fnmatch_lines(
         [
@@ -253,9 +203,9 @@ def test_without_targets_the_plugin_imports_neither_torch_nor_hypothesis_nor_ric
 
 
 def test_the_plugin_works_where_the_package_is_a_file_path(pytester: pytest.Pytester) -> None:
-    Path(pytester.path, "sub").mkdir()
-    Path(pytester.path, "models.py").rename(Path(pytester.path, "sub", "models.py"))
-    result = run(pytester, "--rnn-props", "sub/models.py:Leaky", *_FEW, "-rf")
+    pytester.mkdir("sub")
+    pytester.makepyfile(**{"sub/models": MODELS})
+    result = run(pytester, "--rnn-props", "sub/models.py:Leaky", *FEW, "-rf")
     result.assert_outcomes(passed=2, failed=1)
     result.stdout.fnmatch_lines(["FAILED sub/models.py:Leaky::Leaky-RP105-type.dtype-cpu - RP105*"])
 

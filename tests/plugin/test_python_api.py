@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis.database import InMemoryExampleDatabase
 from torch import Tensor, nn
 
 import rnn_props
-from rnn_props.api import target_name
+from rnn_props.api import Options, TargetChecks, target_name
+from rnn_props.execution.jobs import case_key
 
 QUICK: dict[str, Any] = {"profile": "quick", "seed": 0}
 
@@ -74,6 +76,34 @@ def test_a_class_inside_a_function_has_no_name_to_import_it_by() -> None:
         target_name(Local)
     with pytest.raises(rnn_props.TargetError, match="has no name to import it by"):
         target_name(nn.GRU(1, 1))
+
+
+class Slices(nn.GRU):
+    """It takes inputs that are too wide."""
+
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        return super().forward(input[..., : self.input_size], hx)
+
+
+def test_failures_are_kept_in_the_database_that_is_given_and_one_fault_forgets_no_other() -> None:
+    database = InMemoryExampleDatabase()
+    with TargetChecks(Slices, Options(profile="quick", jobs=1, database=database)) as checks:
+        key = case_key(checks.target, "RP401")
+        assert checks.run_alone("RP401").status == "failed"
+        kept = set(database.fetch(key))
+        assert len(kept) == 1
+        assert checks.run_alone("RP401", "input.features_less").status in ("passed", "warned")
+        assert set(database.fetch(key)) == kept
+        again = checks.run_alone("RP401", "input.features_more")
+        assert (again.status, again.replayed) == ("failed", 1)
+
+
+def test_a_failure_that_is_not_made_smaller_is_the_case_that_was_found() -> None:
+    options: dict[str, Any] = {**QUICK, "checks": ("RP105",), "max_examples": 8}
+    small, found = (rnn_props.check(Widens, shrink=shrink, **options).targets[0].results[0] for shrink in (True, False))
+    assert small.findings[0].case["hyperparameters"]["hidden_size"] == 1
+    assert small.until_failure == found.until_failure
+    assert len(found.findings[0].case_repr) >= len(small.findings[0].case_repr)
 
 
 INSTANCE = nn.GRU(1, 1)

@@ -346,6 +346,11 @@ def _kind_of_fault(case: Case) -> str:
     return f"{case.fault.key}, packed" if case.packing else case.fault.key
 
 
+def with_fault(fault: str, cases: Iterable[Case]) -> list[Case]:
+    """The cases with one fault, by its key such as `input.features_more`."""
+    return [case for case in cases if case.fault is not None and case.fault.key == fault]
+
+
 def is_torch(target: str, contract: Contract) -> bool:
     """Whether a target is torch's own module, so that all that it does is torch's own doing."""
     return target.startswith("torch.nn:") and contract.torch_module is not None

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hypothesis import settings
 from hypothesis.database import ExampleDatabase
 
 from rnn_props.cases import Case
@@ -48,6 +47,7 @@ class RunOptions:
         extensions: modules to import in every process, before the target.
         declared: what a configuration says of the contract.
         targets: what is asked for of single targets, where that is something else.
+        database: where failures are kept, if anywhere.
         adapter: what says how to build and call them while that is inferred, as text; "" for none.
     """
 
@@ -68,6 +68,7 @@ class RunOptions:
     declared: TargetConfig = field(default_factory=TargetConfig)
     targets: Mapping[str, RunOptions] = field(default_factory=dict)
     adapter: str = ""
+    database: ExampleDatabase | None = None
 
     def of(self, target: str) -> RunOptions:
         """What is asked for of one target."""
@@ -86,8 +87,7 @@ class Runner:
         self.options = options
         self.listener = listener
         self.pool = Pool()
-        database = settings.get_profile("default").database
-        self._database: ExampleDatabase | None = database
+        self._database = options.database
 
     def __enter__(self) -> Runner:
         self.pool.start()
@@ -164,7 +164,7 @@ class Runner:
         failed = [case for value in values if (case := stored_case(value, contract)) is not None]
         return [*cases, *(case for case in failed if case not in cases)]
 
-    def store(self, target: str, result: CheckResult) -> None:
+    def store(self, target: str, result: CheckResult, *, forget: bool = True) -> None:
         """Keep the cases of a result for the next run, and forget those that fail no longer."""
         if self._database is None:
             return
@@ -175,7 +175,7 @@ class Runner:
             if finding.status == "failed" and finding.case
         }
         for value in list(self._database.fetch(key)):
-            if value not in kept and self.options.replay:
+            if forget and value not in kept and self.options.replay:
                 self._database.delete(key, value)
         for value in kept:
             save(self._database, target, result.key, value)

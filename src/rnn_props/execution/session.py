@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import selectors
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -9,12 +10,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from rnn_props.cases import Case
+from rnn_props.checks import Check
 from rnn_props.checks import get as get_check
 from rnn_props.checks.registry import explaining
 from rnn_props.contracts import Contract
 from rnn_props.execution.events import CheckFinished, CheckProgress, CheckStarted, ContractSettled, DeviceReady
 from rnn_props.execution.items import Item, before, with_all_before, with_prerequisites
-from rnn_props.execution.jobs import Batch, CheckJob, Job, Outcome, is_torch
+from rnn_props.execution.jobs import Batch, CheckJob, Job, Outcome, is_torch, with_fault
 from rnn_props.execution.outcomes import CheckResult
 from rnn_props.execution.pins import PinError
 from rnn_props.execution.plans import Plans
@@ -70,6 +72,8 @@ class TargetSession:
         self._slots = [_Slot() for _ in range(options.jobs)]
         self._selector = selectors.DefaultSelector()
         self._told = 0.0
+        self._fault = ""
+        self._ran: dict[str, list[Case]] = {}
         runner.listener(ContractSettled(target, self._json, len(self._chosen)))
 
     def run(self, keys: Sequence[str] | None = None, among: Collection[str] | None = None) -> None:
@@ -95,6 +99,39 @@ class TargetSession:
             if self._running or self._drafted:
                 self._wait()
 
+    def run_alone(self, item: Item, fault: str = "") -> CheckResult:
+        """The result of one check, without what it rests on or what explains it. It is not kept.
+
+        Args:
+            item: the check, on a device.
+            fault: where one is named, only cases with it are run, such as `input.features_more`.
+
+        Raises:
+            ValueError: no case of the check has that fault.
+        """
+        self._before = {item.key: []}
+        self._fault = fault
+        try:
+            quick = self._without_running(item)
+            if quick is not None:
+                return quick
+            if item.check.compiler:
+                self._nursery.import_compiler()
+            self._expect(fault, item.check)
+            self._start(item, self._slots[0])
+            while self._running:
+                self._wait()
+        finally:
+            self._fault = ""
+        return self.results.pop(item.key)
+
+    def _expect(self, fault: str, check: Check) -> None:
+        known = {case.fault.key for case in self._plans.cases(check) if case.fault is not None}
+        if fault and fault not in known:
+            near = difflib.get_close_matches(fault, sorted(known), 1)
+            meant = f" (did you mean {near[0]!r}?)" if near else ""
+            raise ValueError(f"no case of {check.code} has the fault {fault!r}{meant}")
+
     def reported(self) -> list[CheckResult]:
         """Results of the chosen checks, and of others only where something rests on them that failed."""
         return [
@@ -104,7 +141,9 @@ class TargetSession:
         ]
 
     def cases(self, item: Item) -> list[Case]:
-        """The cases of a check in the order in which they run: stored failures first."""
+        """The cases of a check in the order in which they run, or ran: stored failures first."""
+        if item.key in self._ran:  # a failure of this run is stored by now
+            return self._ran[item.key]
         if item.check.not_applicable(self.contract) is not None:
             return []
         return [*self._runner.stored(self._target, item.key, self.contract), *self._plans.cases(item.check)]
@@ -173,12 +212,17 @@ class TargetSession:
         except PinError as error:
             self._finish(replace(_blank(item), status="error", reason=str(error), hint=_PIN_HINT))
             return
+        cases = self._plans.cases(check)
+        if self._fault:
+            stored, cases = (with_fault(self._fault, found) for found in (stored, cases))
+        else:
+            self._ran[item.key] = [*stored, *cases]
         self._runner.listener(CheckStarted(self._target, check.code, check.name, item.device))
         job = CheckJob(
             check=check,
             contract=self.contract,
             profile=self._options.profile,
-            cases=self._plans.cases(check),
+            cases=cases,
             device=item.device,
             stored=stored,
             is_torch=is_torch(self._target, self.contract),
@@ -208,7 +252,7 @@ class TargetSession:
         if reason is not None:
             result = result.expecting(reason)
         self.results[result.key] = result
-        self._runner.store(self._target, result)
+        self._runner.store(self._target, result, forget=not self._fault)
         if result.key in self._chosen or result.status in ("failed", "error"):
             self._runner.listener(CheckFinished(self._target, result))
 

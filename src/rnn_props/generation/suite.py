@@ -16,6 +16,7 @@ from rnn_props.execution.items import Item, with_prerequisites
 from rnn_props.execution.plans import Plans
 from rnn_props.execution.profiles import PROFILES
 from rnn_props.generation.code import WIDTH, Call, Name, contract_call, names_used, source
+from rnn_props.generation.record import record
 from rnn_props.targets import parse
 
 Style = Literal["pytest", "unittest"]
@@ -32,6 +33,10 @@ _PROPERTY = (
     "    suppress_health_check=[HealthCheck.too_slow],",
     ")",
 )
+_DEVICES = (
+    "# The simulated accelerator, which refuses what CUDA refuses, and each real one.",
+    "ACCELERATORS = testing.accelerators()",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +46,14 @@ class SuiteFile:
     Attributes:
         head: docstring, imports, contract.
         tests: the source of each test by its name, without its indent.
+        codes: of the check that each test is of, by the test's name.
         class_name: of the class that the tests stand in, or "".
         imports: the import lines in the head.
     """
 
     head: str
     tests: dict[str, str]
+    codes: dict[str, str]
     class_name: str
     imports: tuple[str, ...]
 
@@ -72,13 +79,15 @@ def suite_file(target: str, contract: Contract, checks: Sequence[Check], style: 
         ValueError: no check applies, or the contract can't be written down.
     """
     call = contract_call(contract)
-    chosen = [check for check in checks if "cpu" in check.on]
-    ordered = [item.check for item in with_prerequisites([Item(check, "cpu") for check in chosen])]
-    reasons = {check.code: check.not_applicable(contract) for check in chosen}
-    applicable = [check for check in ordered if check in chosen and reasons[check.code] is None]
+    items = [Item(check, "cpu" if "cpu" in check.on else "sim") for check in checks]
+    reasons = {check.code: _why_not(check, contract) for check in checks}
+    applicable = [item.check for item in with_prerequisites(items) if item in items]
+    applicable = [check for check in applicable if reasons[check.code] is None]
     if not applicable:
-        raise ValueError(f"no test to write: none of the chosen checks applies to {target} on the CPU")
-    tests = {f"test_{check.name.replace('.', '_')}": _test(check, contract, style) for check in applicable}
+        raise ValueError(f"no test to write: none of the chosen checks applies to {target}")
+    named = {f"test_{check.name.replace('.', '_')}": check for check in applicable}
+    tests = {name: _test(check, contract, style) for name, check in named.items()}
+    codes = {name: check.code for name, check in named.items()}
     name = parse(target).name
     body = "\n".join(tests.values())
     imports = _imports(style, body, names_used(call))
@@ -88,14 +97,25 @@ def suite_file(target: str, contract: Contract, checks: Sequence[Check], style: 
             "",
             *imports,
             "",
+            *record(codes.values()),
+            "",
             "# What the module and its callers agree on: how it is built, called, and what its",
             "# shapes are. Correct it where it is wrong: every test below is held to it.",
             source(call, prefix="CONTRACT = "),
             source(Call("Suite", (target, Name("CONTRACT"))), prefix="MODULE = "),
             *(_PROPERTY if "@given" in body else []),
+            *(_DEVICES if "ACCELERATORS" in body else []),
         ]
     )
-    return SuiteFile(head, tests, f"{name.strip('_')}Properties" if style == "unittest" else "", tuple(imports))
+    return SuiteFile(head, tests, codes, f"{name.strip('_')}Properties" if style == "unittest" else "", tuple(imports))
+
+
+def _why_not(check: Check, contract: Contract) -> str | None:
+    """Why there is no test of a check, or None."""
+    if not check.on & {"cpu", "sim"}:
+        names = " and ".join(sorted(check.on))
+        return f"it runs on {names} alone; `rnn-props check --device {min(check.on)}` runs it"
+    return check.not_applicable(contract)
 
 
 def _docstring(target: str, name: str, style: Style, absent: dict[str, str]) -> str:
@@ -121,7 +141,7 @@ def _docstring(target: str, name: str, style: Style, absent: dict[str, str]) -> 
     for code, reason in absent.items():
         groups.setdefault(reason, []).append(code)
     if groups:
-        text += ["", "Not applicable:"]
+        text += ["", "Not here:"]
         for reason, codes in groups.items():
             text += _wrapped(f"- {', '.join(codes)}: {reason}", following="  ")
     return "\n".join([*text, '"""'])
@@ -145,7 +165,12 @@ def _imports(style: Style, body: str, names: set[str]) -> list[str]:
         third.append("from hypothesis import HealthCheck, Phase, given, settings")
     ours = ["Capabilities"] if "Capabilities" in names else []
     ours += ["Case"] if has_cases else []
-    ours += ["Contract", "Suite", *(["strategies"] if has_cases else [])]
+    ours += [
+        "Contract",
+        "Suite",
+        *(["strategies"] if has_cases else []),
+        *(["testing"] if "ACCELERATORS" in body else []),
+    ]
     third.append(f"from rnn_props import {', '.join(ours)}")
     if domains:
         third.append(f"from rnn_props.contracts import {', '.join(domains)}")
@@ -168,15 +193,18 @@ def _test(check: Check, contract: Contract, style: Style) -> str:
         return "\n".join([f"def {name}({own.rstrip(', ')}) -> None:", *rule, f'    MODULE.passes("{check.code}")'])
     share = round(_EXAMPLES * check.share)
     how = f"@settings(PROPERTY, max_examples={max(share, 1)})" if share < _EXAMPLES else "@PROPERTY"
-    return "\n".join(
-        [
-            how,
-            f'@given(case=strategies.cases(CONTRACT, "{check.code}"))',
-            f"def {name}({own}case: Case) -> None:",
-            *rule,
-            f'    MODULE.holds("{check.code}", case)',
-        ]
-    )
+    given = f'@given(case=strategies.cases(CONTRACT, "{check.code}"))'
+    if "cpu" in check.on:
+        head = [how, given, f"def {name}({own}case: Case) -> None:"]
+        call = [f'    MODULE.holds("{check.code}", case)']
+    elif style == "unittest":
+        head = [how, given, f"def {name}({own}case: Case) -> None:"]
+        call = ["    for device in ACCELERATORS:", f'        MODULE.holds("{check.code}", case, device=device)']
+    else:
+        rows = '@pytest.mark.parametrize("device", ACCELERATORS)'
+        head = [rows, how, given, f"def {name}(case: Case, device: str) -> None:"]
+        call = [f'    MODULE.holds("{check.code}", case, device=device)']
+    return "\n".join([*head, *rule, *call])
 
 
 def _rule(check: Check, indent: int) -> list[str]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ast
 import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass
 
+from rnn_props.generation.record import find_record, record, recorded
 from rnn_props.generation.suite import SuiteFile
 
 
@@ -12,8 +15,23 @@ class UpdateError(Exception):
     """A file that tests can't be added to. The message says why."""
 
 
-def updated(present: str, new: SuiteFile) -> tuple[str, list[str]]:
-    """The text of a file with the tests added that it has not, and their names; what stands in it stays as it is.
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What comes of a file that tests are added to.
+
+    Attributes:
+        text: of the file.
+        added: the names of the new tests.
+        deleted: names of tests that were written once and are not there any more, with the codes of their checks.
+    """
+
+    text: str
+    added: tuple[str, ...]
+    deleted: Mapping[str, str]
+
+
+def updated(present: str, new: SuiteFile) -> Update:
+    """A file with the tests added that it never had; what stands in it stays as it is.
 
     Args:
         present: the file's text.
@@ -32,12 +50,15 @@ def updated(present: str, new: SuiteFile) -> tuple[str, list[str]]:
         if not classes:
             raise UpdateError(f"it has no class {new.class_name}")
         scope = classes[0]
-    there = {node.name for node in scope.body if isinstance(node, ast.FunctionDef)}
-    missing = {name: text for name, text in new.tests.items() if name not in there}
-    if not missing:
-        return present, []
-    _ensure_names(tree, "\n".join(missing.values()))
     lines = present.rstrip("\n").split("\n")
+    there = {node.name for node in scope.body if isinstance(node, ast.FunctionDef)}
+    tested, before = _tested(tree), recorded(lines)
+    absent = {name: code for name, code in new.codes.items() if name not in there and code not in tested}
+    deleted = {name: code for name, code in absent.items() if code in before}
+    missing = {name: new.tests[name] for name in absent if name not in deleted}
+    if not missing:
+        return Update(present, (), deleted)
+    _ensure_names(tree, "\n".join(missing.values()))
     if new.class_name:
         place = scope.body[-1].end_lineno
         assert place is not None
@@ -49,7 +70,33 @@ def updated(present: str, new: SuiteFile) -> tuple[str, list[str]]:
     first = next((node.lineno for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)
                   and getattr(node, "module", "") != "__future__"), 1)  # fmt: skip
     lines[first - 1 : first - 1] = wanted
-    return "\n".join(lines) + "\n", list(missing)
+    _write_record(lines, before | {code for name, code in new.codes.items() if name in there or name in missing})
+    return Update("\n".join(lines) + "\n", tuple(missing), deleted)
+
+
+def _tested(tree: ast.Module) -> set[str]:
+    """The codes that something in a file is called with, such as `MODULE.holds("RP201", case)`: a test that was given
+    another name."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(
+                func=ast.Attribute(attr="holds" | "rejects" | "passes"), args=[ast.Constant(value=str(code)), *_]
+            ):
+                found.add(code)
+    return found
+
+
+def _write_record(lines: list[str], codes: set[str]) -> None:
+    """Put the list of what was written up to date; one that was taken out comes back below the imports."""
+    place = find_record(lines)
+    if place is not None:
+        lines[place] = record(codes)
+        return
+    top = ast.parse("\n".join(lines)).body
+    imports = [node for node in top if isinstance(node, ast.Import | ast.ImportFrom)]
+    after = max((node.end_lineno or 0 for node in imports), default=0)
+    lines[after:after] = ["", *record(codes)]
 
 
 def _used(line: str, tree: ast.Module, missing: dict[str, str]) -> bool:
@@ -62,7 +109,7 @@ def _used(line: str, tree: ast.Module, missing: dict[str, str]) -> bool:
 
 def _ensure_names(tree: ast.Module, text: str) -> None:
     """What new tests stand on must be in the file: the module under test, its contract."""
-    own = _names(text) & {"CONTRACT", "MODULE", "PROPERTY"}
+    own = _names(text) & {"CONTRACT", "MODULE", "PROPERTY", "ACCELERATORS"}
     lacking = sorted(own - _defined(tree))
     if lacking:
         raise UpdateError(f"it has no {lacking[0]}, which the new tests use")

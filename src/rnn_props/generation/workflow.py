@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import shlex
 from collections.abc import Sequence
 
-_TEXT = """\
+_HEAD = """\
 # Written by `rnn-props generate --ci github`. The file is yours: edit it.
 name: rnn-props
 
@@ -20,43 +20,39 @@ permissions:
   contents: read
 
 jobs:
-  push:
-    if: github.event_name == 'push' || github.event_name == 'pull_request'
+"""
+_JOB = """\
+  {name}:
+    if: github.event_name == '{first}' || github.event_name == '{second}'
     runs-on: ubuntu-latest
-    timeout-minutes: 30
+    timeout-minutes: {minutes}
     steps:
       - uses: actions/checkout@v4
       - uses: actions/setup-python@v5
         with: {{python-version: "3.12", cache: pip}}
       - run: pip install torch rnn-props -e . --extra-index-url https://download.pytorch.org/whl/cpu
-      - run: rnn-props check {targets} --json rnn-props.json
-      - uses: actions/upload-artifact@v4
-        if: always()
-        with: {{name: rnn-props, path: rnn-props.json}}
-
-  nightly:
-    if: github.event_name == 'schedule' || github.event_name == 'workflow_dispatch'
-    runs-on: ubuntu-latest
-    timeout-minutes: 180
-    steps:
-      - uses: actions/checkout@v4
-      - uses: actions/setup-python@v5
-        with: {{python-version: "3.12", cache: pip}}
-      - run: pip install torch rnn-props -e . --extra-index-url https://download.pytorch.org/whl/cpu
-      # A new seed each night; the first line of the output names it, and --seed repeats it.
-      - run: rnn-props check {targets} --profile nightly --json rnn-props.json
+{remark}      - run: |
+          rnn-props check {targets} {options}--json rnn-props.json
       - uses: actions/upload-artifact@v4
         if: always()
         with: {{name: rnn-props, path: rnn-props.json}}
 """
+_NEW_SEED = "      # A new seed each night; the first line of the output names it, and --seed repeats it.\n"
 
 
 def github_workflow(targets: Sequence[str]) -> str:
     """The text of a workflow that checks targets, in YAML."""
-    return _TEXT.format(targets=" ".join(map(_argument, targets)))
-
-
-def _argument(target: str) -> str:
-    """A target as a word of a shell's."""
-    plain = all(character.isalnum() or character in "._:/-" for character in target)
-    return target if plain else json.dumps(target)
+    named = " ".join(map(shlex.quote, targets))
+    push = _JOB.format(
+        name="push", first="push", second="pull_request", minutes=30, remark="", targets=named, options=""
+    )
+    nightly = _JOB.format(
+        name="nightly",
+        first="schedule",
+        second="workflow_dispatch",
+        minutes=180,
+        remark=_NEW_SEED,
+        targets=named,
+        options="--profile nightly ",
+    )
+    return f"{_HEAD}{push}\n{nightly}"
