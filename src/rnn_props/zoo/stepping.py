@@ -41,7 +41,9 @@ class ConvolvedRecurrence(nn.Module):
 
     def step(self, x: Tensor, conv_state: Tensor, ssm_state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         conv_state = torch.cat((conv_state[:, :, 1:], x.squeeze(1).unsqueeze(-1)), -1)
-        u = (conv_state * self.convolution.weight[:, 0]).sum(-1) + self.convolution.bias
+        u = functional.conv1d(
+            conv_state, self.convolution.weight, self.convolution.bias, groups=len(self.decay)
+        ).squeeze(-1)
         ssm_state = torch.sigmoid(self.decay) * ssm_state + u
         return ssm_state.unsqueeze(1), conv_state, ssm_state
 
