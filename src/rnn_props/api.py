@@ -171,6 +171,8 @@ def _of_target(resolved: RunOptions, options: Options, target: str) -> RunOption
         )
     except ValueError as error:
         raise options.config.error(("targets", target), str(error)) from None
+    own = replace(options, **said.options)
+    profile = resolved.profile if own.profile == options.profile else PROFILES[own.profile]
     arguments = {**said.arguments, **resolved.arguments}
     contract = resolved.contract or whole_contract(options.config, target)
     if contract is not None and resolved.contract is None:
@@ -180,6 +182,9 @@ def _of_target(resolved: RunOptions, options: Options, target: str) -> RunOption
     return replace(
         resolved,
         checks=checks,
+        profile=profile if options.shrink else replace(profile, shrinks=0),
+        max_examples=own.max_examples,
+        devices=devices.choose((*own.devices, *options.require_devices)),
         arguments={**said.arguments, **simplest, **resolved.arguments},
         contract=contract,
         adapter=resolved.adapter or said.adapter,

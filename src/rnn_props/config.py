@@ -52,9 +52,11 @@ class TargetConfig:
         hyperparameters: for constructor arguments the values to draw from, simplest first.
         adapter: how to build and call it, as `file.py:NAME`; "" for none.
         whole: the contract, as a table; empty where it is inferred.
-        parts: `convention`, `input`, `output`, `state`, `reset`, `padding`, as in a `Contract`, where given.
+        parts: `convention`, `input`, `output`, `state`, `reset`, `padding`, `vocabulary`, `tolerance`, where given, as
+            in a `Contract`.
         capabilities: as in `Capabilities`, where given.
         checks, skip: globs over codes and names.
+        options: `profile`, `max_examples`, `devices`, in the place of those for every run.
         expected_failures: by code or name; `RP301@sim` is the check on that device alone.
     """
 
@@ -66,6 +68,7 @@ class TargetConfig:
     capabilities: Mapping[str, Any] = field(default_factory=dict)
     checks: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
     expected_failures: Mapping[str, Waiver] = field(default_factory=dict)
 
     def without(self, arguments: Collection[str]) -> TargetConfig:
@@ -95,9 +98,18 @@ class Config:
         targets = {name: replace(said, checks=(), skip=()) for name, said in self.targets.items()}
         return replace(self, options=options, targets=targets)
 
+    def without_options(self, given: Collection[str]) -> Config:
+        """The same, but for options of single targets in the place of which others are given."""
+        targets = {
+            name: replace(said, options={key: value for key, value in said.options.items() if key not in given})
+            for name, said in self.targets.items()
+        }
+        return replace(self, targets=targets)
+
     def under(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The options of a run, as keywords of `rnn_props.Options`: what is given comes before what the file says."""
         left = self.without_selection() if given.get("checks") else self
+        left = left.without_options(given)
         skip = (*left.options.get("skip", ()), *given.get("skip", ()))
         return {**left.options, **given, "skip": skip, "config": left}
 
@@ -169,7 +181,9 @@ def _document(path: Path, source: str) -> dict[str, Any]:
 
 
 #: What an entry of a target says of the contract, beside the state.
-_PARTS = ("convention", "input", "output", "reset", "padding", "vocabulary")
+_PARTS = ("convention", "input", "output", "reset", "padding", "vocabulary", "tolerance")
+#: Options of a run that an entry of a target may set, too.
+_OPTIONS = ("profile", "max_examples", "devices")
 
 
 def _table(document: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -210,6 +224,9 @@ def _target(path: Path, source: str, name: str, entry: Mapping[str, Any]) -> Tar
         },
         checks=tuple(entry.get("checks", ())),
         skip=tuple(entry.get("skip", ())),
+        options={
+            key: tuple(value) if isinstance(value := entry[key], list) else value for key in _OPTIONS if key in entry
+        },
         expected_failures=waivers,
     )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from rnn_props.api import Options, resolve
 from rnn_props.config import Config, ConfigError, Waiver, find, load_schema, read
 
 WHOLE = """\
@@ -34,6 +35,10 @@ RP701 = {reason = "float16 is not used yet", until = 2030-01-31}
 
 [tool.rnn_props.targets."src/models.py:Other"]
 checks = ["RP2*"]
+profile = "nightly"
+max_examples = 7
+devices = ["sim"]
+tolerance = 2.5
 """
 
 
@@ -65,7 +70,22 @@ def test_everything_that_is_said_is_read(tmp_path: Path) -> None:
         "RP301": Waiver("batch norm by design"),
         "RP701": Waiver("float16 is not used yet", datetime.date(2030, 1, 31)),
     }
-    assert config.targets["src/models.py:Other"].checks == ("RP2*",)
+    other = config.targets["src/models.py:Other"]
+    assert other.checks == ("RP2*",)
+    assert other.options == {"profile": "nightly", "max_examples": 7, "devices": ("sim",)}
+    assert other.parts == {"tolerance": 2.5}
+
+
+def test_an_option_of_a_target_comes_before_that_of_every_run_and_after_what_is_given(tmp_path: Path) -> None:
+    config = read(_file(tmp_path, WHOLE))
+    said = resolve(Options(**config.under({})))
+    assert (said.profile.name, said.max_examples) == ("quick", None)
+    other = said.of("src/models.py:Other")
+    assert (other.profile.name, other.max_examples) == ("nightly", 7)
+    assert [device.name for device in other.devices] == ["sim"]
+    given = resolve(Options(**config.under({"profile": "default"})))
+    other = given.of("src/models.py:Other")
+    assert (other.profile.name, other.max_examples) == ("default", 7)
 
 
 def test_a_waiver_counts_up_to_its_day() -> None:

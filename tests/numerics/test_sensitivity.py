@@ -152,3 +152,9 @@ def test_integers_are_not_shaken() -> None:
     values = torch.arange(5)
     assert perturbed(values, 0.5, torch.Generator()) is values
     assert perturbed(None, 0.5, torch.Generator()) is None
+
+
+def test_a_factor_makes_the_bound_wider_and_no_result_ill_conditioned() -> None:
+    plain, wide = Bound(1e-3, 1.0, 2.0**-24), Bound(1e-3, 1.0, 2.0**-24, factor=100.0)
+    assert wide.allowed == 100 * plain.allowed
+    assert not wide.ill_conditioned

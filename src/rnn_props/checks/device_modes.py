@@ -139,6 +139,7 @@ def modes(t: Trial) -> None:
         in_dtype(given, wide),
         in_dtype(t.state, wide),
         arithmetic=mode.arithmetic,
+        factor=t.contract.tolerance,
     )
     subject = on_device(t)
     inputs, state = subject.here(given), subject.here(t.state)

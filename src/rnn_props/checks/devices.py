@@ -212,6 +212,7 @@ def _judged(t: Trial, run: Callable[[Subject, Any, Tree], Results]) -> None:
         in_dtype(t.given, wide),
         in_dtype(t.state, wide),
         arithmetic=ARITHMETIC[DTYPES[t.case.dtype]],
+        factor=t.contract.tolerance,
     )
     subject = on_device(t)
     try:

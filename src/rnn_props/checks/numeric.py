@@ -143,6 +143,7 @@ def precision(t: Trial) -> None:
         inputs,
         state,
         arithmetic=ARITHMETIC[DTYPES[t.case.dtype]],
+        factor=t.contract.tolerance,
     )
     rules = rules_of(t)
     try:
@@ -308,6 +309,7 @@ def long(t: Trial) -> None:
             in_dtype(given, wide),
             in_dtype(state, wide),
             arithmetic=ARITHMETIC[DTYPES[dtype]],
+            factor=t.contract.tolerance,
         )
         try:
             run = _run_long(t, low, given, state)

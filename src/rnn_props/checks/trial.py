@@ -333,7 +333,8 @@ class Trial:
         """What rounding in the case's dtype can explain in a function of input and state, the case's by default."""
         given = self.given if inputs is None else inputs
         initial = self.state if state is ... else state
-        return sensitivity_bound(self.subject.module, run, given, initial, dtype=DTYPES[self.case.dtype])
+        factor = self.contract.tolerance
+        return sensitivity_bound(self.subject.module, run, given, initial, dtype=DTYPES[self.case.dtype], factor=factor)
 
     def changed(self, one: Any, two: Any) -> bool:
         """Whether two results differ at all: the same call twice gives the same bits (RP501 holds that)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -108,6 +109,7 @@ class Contract:
         reference_weights: for parameters of the reference the names that they have in the module, where those differ;
             or a function from the module's parameters and buffers to the reference's, by name.
         rejects: the exception types that count as a rejection.
+        tolerance: a factor on the difference that rounding is allowed to make (docs/tolerance.md).
         evidence: from what the contract was concluded, in sentences.
     """
 
@@ -136,6 +138,7 @@ class Contract:
     )
     rejects: tuple[type[BaseException], ...] = (Exception,)
     logic_dtype: str = "float64"
+    tolerance: float = 1.0
     evidence: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -164,6 +167,8 @@ class Contract:
                 )
             ShapeRule.parse(self.step["input"])
             read_result(self.step.get("result", "output, state"))
+        if not (isinstance(self.tolerance, int | float) and 0 < self.tolerance < math.inf):
+            raise ValueError(f"tolerance must be a positive number (got {self.tolerance!r})")
         ShapeRule.parse(self.input)
         if self.output is not None:
             ShapeRule.parse(self.output)
@@ -287,6 +292,7 @@ class Contract:
             else _importable(self.reference_weights, "reference_weights"),
             "rejects": [_importable(kind, "rejects") for kind in self.rejects],
             "logic_dtype": self.logic_dtype,
+            "tolerance": self.tolerance,
             "evidence": list(self.evidence),
         }
 
@@ -323,6 +329,7 @@ class Contract:
             reference_weights=data["reference_weights"],
             rejects=tuple(load(parse(name)) for name in data["rejects"]),
             logic_dtype=data["logic_dtype"],
+            tolerance=data["tolerance"],
             evidence=tuple(data["evidence"]),
         )
 

@@ -39,20 +39,26 @@ class Bound:
         scale: max|ref|.
         unit: the unit roundoff of the arithmetic.
         rounded: measures the bound again with noise at every operation; None where that was done.
+        factor: on what is allowed, given by the contract's `tolerance`.
     """
 
     sensitivity: float
     scale: float
     unit: float
     rounded: Callable[[], Bound] | None = field(default=None, compare=False, repr=False)
+    factor: float = 1.0
 
     @property
     def allowed(self) -> float:
-        return MARGIN * self.sensitivity + 4 * self.unit * self.scale
+        return self.factor * self._explained
 
     @property
     def ill_conditioned(self) -> bool:
-        return not self.allowed <= 0.25 * self.scale if self.scale else math.isinf(self.sensitivity)
+        return not self._explained <= 0.25 * self.scale if self.scale else math.isinf(self.sensitivity)
+
+    @property
+    def _explained(self) -> float:
+        return MARGIN * self.sensitivity + 4 * self.unit * self.scale
 
 
 class Sensitivity:
@@ -64,6 +70,7 @@ class Sensitivity:
         inputs, state: of the run.
         arithmetic: that results may have been computed in.
         seed: of the noise.
+        factor: on every bound.
     """
 
     def __init__(
@@ -75,6 +82,7 @@ class Sensitivity:
         *,
         arithmetic: Arithmetic,
         seed: int = 0,
+        factor: float = 1.0,
     ) -> None:
         self.arithmetic = arithmetic
         self._module = module
@@ -82,6 +90,7 @@ class Sensitivity:
         self._inputs = inputs
         self._state = state
         self._seed = seed
+        self._factor = factor
         self._changes: dict[bool, list[dict[str, float]]] = {False: [], True: []}
 
     @cached_property
@@ -100,7 +109,7 @@ class Sensitivity:
         changes = [change[name] for change in self._measured(runs, every_operation)]
         if every_operation:
             changes += [change[name] for change in self._changes[False]]
-        return Bound(_largest(changes), largest(self.values[name]), self.arithmetic.unit)
+        return Bound(_largest(changes), largest(self.values[name]), self.arithmetic.unit, factor=self._factor)
 
     def whole(self, *, every_operation: bool = False) -> Bound:
         """The bound of all results together: that of the largest of them."""
@@ -108,7 +117,7 @@ class Sensitivity:
         bounds = [self.bound(name, runs, every_operation=every_operation) for name in self.values]
         sensitivity, scale = _largest([bound.sensitivity for bound in bounds]), largest(self.values)
         again = None if every_operation else lambda: self.whole(every_operation=True)
-        return Bound(sensitivity, scale, self.arithmetic.unit, again)
+        return Bound(sensitivity, scale, self.arithmetic.unit, again, self._factor)
 
     def _measured(self, runs: int, every_operation: bool) -> list[dict[str, float]]:
         measured = self._changes[every_operation]
@@ -160,6 +169,7 @@ def sensitivity_bound(
     *,
     dtype: torch.dtype,
     seed: int = 0,
+    factor: float = 1.0,
 ) -> Bound:
     """Measure the bound for all results of one run together.
 
@@ -169,10 +179,11 @@ def sensitivity_bound(
         inputs, state: of the run.
         dtype: the arithmetic that results may have been computed in.
         seed: of the noise.
+        factor: on the bound.
     """
 
     def named(inputs: Any, state: Tree) -> dict[str, Tensor]:
         found = leaves(run(inputs, state))
         return {name: leaf for name, leaf in found if leaf.is_floating_point() or leaf.is_complex()}
 
-    return Sensitivity(module, named, inputs, state, arithmetic=ARITHMETIC[dtype], seed=seed).whole()
+    return Sensitivity(module, named, inputs, state, arithmetic=ARITHMETIC[dtype], seed=seed, factor=factor).whole()
