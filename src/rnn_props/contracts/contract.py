@@ -29,7 +29,7 @@ ROLE_NAMES: Mapping[str, tuple[str, ...]] = {
     "input_size": (
         "input_size", "input_dim", "n_in", "d_in", "in_features", "in_channels", "nb_input", "dim", "d_model",
         "feat_size", "embed_dim", "n_inputs", "num_features", "n_features", "in_dim", "input_channels", "in_feats",
-        "channels",
+        "channels", "c_in",
     ),
     "hidden_size": (
         "hidden_size", "hidden_dim", "hidden_channels", "units", "n_hidden", "hid_dim", "d_hidden", "nb_units",
@@ -40,7 +40,7 @@ ROLE_NAMES: Mapping[str, tuple[str, ...]] = {
     "num_layers": ("num_layers", "n_layers", "nb_layers", "depth", "layers", "num_rnn_layers"),
     "output_size": (
         "output_size", "output_dim", "num_classes", "n_out", "out_features", "n_classes", "out_dim", "out_channels",
-        "num_outputs", "n_outputs", "d_out", "dim_out",
+        "num_outputs", "n_outputs", "d_out", "dim_out", "c_out",
     ),
     "bias": ("bias",),
     "batch_first": ("batch_first",),
