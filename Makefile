@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip
 CONSTRAINTS := -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format docs bench clean
+.PHONY: help demo test nightly lint format docs bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -24,6 +24,9 @@ demo: $(VENV)/.package  ## install into .venv and check torch.nn:LSTM
 
 test: $(VENV)/.dev  ## install what the tests need and run them
 	$(BIN)/python -m pytest -m "not nightly and not gpu" $(PYTEST_ARGS)
+
+nightly: $(VENV)/.real  ## install published modules too and run what is too long for every push
+	$(BIN)/python -m pytest -m "nightly and not gpu" $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev  ## ruff, mypy, and the order of the layers
 	$(BIN)/ruff check .
@@ -65,6 +68,11 @@ $(VENV)/.package: pyproject.toml $(VENV)/.torch
 
 $(VENV)/.dev: $(VENV)/.package
 	$(PIP) install --quiet $(CONSTRAINTS) -e '.[dev]'
+	@touch $@
+
+# Without their dependencies: several name versions of torch of their own.
+$(VENV)/.real: tests/real/requirements.txt $(VENV)/.dev
+	$(PIP) install --quiet --no-deps -r tests/real/requirements.txt
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.package

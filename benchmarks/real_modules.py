@@ -72,9 +72,13 @@ def is_installed(known: Known) -> bool:
     return not version or found == version
 
 
-def measure(runner: Runner, known: Known, *, infer_only: bool) -> Row:
-    """Infer one module's contract, and check it."""
-    nursery = runner.pool.open_target(known.target, 120.0)
+def measure(runner: Runner, known: Known, *, infer_only: bool) -> Row | None:
+    """Infer one module's contract, and check it; None where it can't be imported."""
+    try:
+        nursery = runner.pool.open_target(known.target, 120.0)
+    except TargetUnusableError as error:
+        print(f"{known.target}: {error}", file=sys.stderr)
+        return None
     started = time.perf_counter()
     try:
         contract = runner.describe(nursery, runner.options.of(known.target))
@@ -142,7 +146,7 @@ def summary(rows: Sequence[Row], missing: Sequence[Known]) -> str:
         )
     if missing:
         names = sorted({known.package for known in missing})
-        said.append(f"Not installed, so left out: {len(missing)} classes of {', '.join(names)}.")
+        said.append(f"Not installed or not importable here, so left out: {len(missing)} classes of {', '.join(names)}.")
     return " ".join(said)
 
 
@@ -182,14 +186,13 @@ def main() -> None:
     own = {known.target: replace(resolved, arguments=known.arguments) for known in present}
     with Runner(replace(resolved, targets=own), ignore) as runner:
         for known in present:
-            if known.target in rows:
-                continue
-            rows[known.target] = row = measure(runner, known, infer_only=options.infer_only)
-            print(*list(table([row]))[2:], flush=True)
-            if options.rows is not None:
-                keep(options.rows, row)
-    found = [rows[known.target] for known in present]
-    missing = [known for known in chosen if known not in present]
+            if known.target not in rows and (row := measure(runner, known, infer_only=options.infer_only)) is not None:
+                rows[known.target] = row
+                print(*list(table([row]))[2:], flush=True)
+                if options.rows is not None:
+                    keep(options.rows, row)
+    found = [rows[known.target] for known in present if known.target in rows]
+    missing = [known for known in chosen if known.target not in {row.known.target for row in found}]
     if not found:
         sys.exit("none of these classes is installed")
     print(f"\n{summary(found, missing)}\nrnn_props {rnn_props.__version__}")

@@ -9,8 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from rnn_props.checks.registry import get
 from rnn_props.contracts import Contract
+from rnn_props.execution.plans import Plans
+from rnn_props.execution.profiles import PROFILES
 from rnn_props.inference import infer_contract
+from rnn_props.targets import TargetError
 from rnn_props.zoo import CORRECT
 
 
@@ -90,6 +94,64 @@ def test_lengths_settle_the_layout_too() -> None:
     assert (contract.convention, contract.input, contract.output) == ("lengths", "T B I", "T B H")
     assert contract.padding is None
     assert "beyond a row's length the output is not zero: nothing is agreed on it" in contract.evidence
+
+
+class SortedLengths(TimeFirstLengths):
+    """It packs as torch does unless told otherwise: longest row first."""
+
+    def forward(self, x: Tensor, seq_lens: Tensor) -> Tensor:
+        packed = nn.utils.rnn.pack_padded_sequence(x, seq_lens)
+        return nn.utils.rnn.pad_packed_sequence(self.gru(packed)[0], total_length=len(x))[0]
+
+
+def test_lengths_in_decreasing_order_only_are_no_others_given() -> None:
+    contract = infer_contract(SortedLengths)
+    assert (contract.input, contract.padding, contract.capabilities.sorted_only) == ("T B I", 0.0, True)
+    assert any(text.startswith("lengths are taken in decreasing order only: `lengths` array must") for text in
+               contract.evidence)  # fmt: skip
+    rows = {rows for name in ("RP354", "RP407") for rows in _lengths_of(name, contract)}
+    assert any(len(set(found)) > 1 for found in rows)
+    assert all(list(found) == sorted(found, reverse=True) for found in rows)
+
+
+def _lengths_of(code: str, contract: Contract) -> list[tuple[int, ...]]:
+    cases = Plans(contract, PROFILES["quick"], 0, None).valid(get(code))
+    return [case.lengths for case in cases]
+
+
+class FullRowsOnly(TimeFirstLengths):
+    """It can do without the lengths that it asks for, and does."""
+
+    def forward(self, x: Tensor, seq_lens: Tensor) -> Tensor:
+        if int(seq_lens.min()) < len(x):
+            raise ValueError("all rows must have all steps")
+        return self.gru(x)[0]  # type: ignore[no-any-return]
+
+
+def test_a_module_that_refuses_shorter_rows_is_told_apart_with_its_own_words() -> None:
+    with pytest.raises(TargetError, match="refuses lengths that are not all equal: all rows must have all steps"):
+        infer_contract(FullRowsOnly)
+
+
+class TorchOrder(nn.GRU):
+    """A drop-in with lengths, and a flag for their order."""
+
+    def forward(  # type: ignore[override]
+        self, x: Tensor, hx: Tensor | None = None, lengths: Tensor | None = None, enforce_sorted: bool = True
+    ) -> tuple[Any, Tensor]:
+        if lengths is None:
+            return super().forward(x, hx)
+        first = self.batch_first
+        packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=first, enforce_sorted=enforce_sorted)
+        output, state = super().forward(packed, hx)
+        steps = x.shape[1 if first else 0]
+        return nn.utils.rnn.pad_packed_sequence(output, batch_first=first, total_length=steps)[0], state
+
+
+def test_a_flag_that_frees_the_order_of_lengths_is_set() -> None:
+    contract = infer_contract(TorchOrder)
+    assert (contract.torch_module, dict(contract.keywords)) == ("GRU", {"enforce_sorted": False})
+    assert (contract.arguments["lengths"], contract.capabilities.sorted_only) == ("lengths", False)
 
 
 def test_a_module_that_goes_on_until_it_is_reset_is_stateful() -> None:

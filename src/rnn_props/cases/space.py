@@ -148,8 +148,10 @@ def _rows(contract: Contract, needs: Needs) -> tuple[str, ...]:
     packed = needs.packed and capabilities.packed
     if not packed and "lengths" not in contract.arguments:
         return tuple(kind for kind in needs.rows if kind == "full")
-    if packed and capabilities.sorted_only:
-        return tuple(kind for kind in needs.rows if kind in ("full", "equal", "sorted"))
+    if capabilities.sorted_only:
+        # Rows in decreasing order are packed as sorted ones under one name only, and given with lengths under both.
+        kinds = ("full", "equal", "sorted") if packed else ("full", "equal", "sorted", "decreasing")
+        return tuple(kind for kind in needs.rows if kind in kinds)
     return needs.rows
 
 

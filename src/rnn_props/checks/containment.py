@@ -81,10 +81,11 @@ def _kept_from_earlier_steps(
         t.same(earlier, was, f"{at} of the input: output before that step", t.rules.output)
     except Violation as violation:
         place.fill_(_LARGE)
-        finite = t.call(broken, t.state)
-        if torch.equal(finite.output, base.output):
-            t.discard("no number in that place has an effect")
-        if torch.equal(cut(finite.output, t.rules.output, "T", 0, step), was):
+        finite = t.call(broken, t.state).output
+        if torch.equal(cut(finite, t.rules.output, "T", 0, step), was):
+            rest = (step + 1, t.sizes["T"])
+            if torch.equal(*(cut(output, t.rules.output, "T", *rest) for output in (finite, base.output))):
+                t.discard("no number in that place has an effect on another step")
             raise
         return Advice(
             f"{violation.message}. All steps go through one transform, such as an FFT: {_LARGE:g} in that place "

@@ -34,6 +34,7 @@ ROLE_NAMES: Mapping[str, tuple[str, ...]] = {
         "input_size", "input_dim", "n_in", "d_in", "in_features", "in_channels", "nb_input", "dim", "d_model",
         "feat_size", "embed_dim", "n_inputs", "num_features", "n_features", "in_dim", "input_channels", "in_feats",
         "channels", "embedding_dim", "emb_dim", "embed_size", "embedding_size", "emb_size", "ninp", "n_embd", "d_embed",
+        "c_in",
     ),
     "hidden_size": (
         "hidden_size", "hidden_dim", "hidden_channels", "units", "n_hidden", "hid_dim", "d_hidden", "nb_units",
@@ -45,7 +46,7 @@ ROLE_NAMES: Mapping[str, tuple[str, ...]] = {
     "num_layers": ("num_layers", "n_layers", "nb_layers", "depth", "layers", "num_rnn_layers", "nlayers"),
     "output_size": (
         "output_size", "output_dim", "num_classes", "n_out", "out_features", "n_classes", "out_dim", "out_channels",
-        "num_outputs", "n_outputs", "d_out", "dim_out", "num_labels", "n_labels", "tagset_size", "num_tags",
+        "num_outputs", "n_outputs", "d_out", "dim_out", "num_labels", "n_labels", "tagset_size", "num_tags", "c_out",
     ),
     "vocab_size": (
         "vocab_size", "num_embeddings", "n_vocab", "vocabulary_size", "n_tokens", "num_tokens", "ntoken", "ntokens",

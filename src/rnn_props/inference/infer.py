@@ -167,6 +167,9 @@ def _of_torch_signature(target: Any, signatures: Signatures, fixed: Mapping[str,
     if lengths is not None:
         contract = replace(contract, arguments={"lengths": lengths})
         contract = contract.with_evidence(f"its forward takes each row's length as '{lengths}'")
+        if any(item.name == "enforce_sorted" for item in forward[2:]):
+            contract = replace(contract, keywords={"enforce_sorted": False})
+            contract = contract.with_evidence("passed to forward in every call: enforce_sorted=False")
     return _if_it_fits(target, contract, name, shown, fixed)
 
 

@@ -344,8 +344,27 @@ class Probe:
         rules = contract.rules(self.simplest())
         state = None if contract.capabilities.optional_state else self._zeros(self.simplest())
         lengths = [FIRST - row % 4 for row in range(SECOND)]
+        refused: list[str] = []
+        output: Any = None
+        for rows in (lengths, sorted(lengths, reverse=True)):
+            try:
+                output = subject.call(self._inputs(), state, lengths=rows).output
+                break
+            except TargetRaisedError as raised:
+                refused.append(str(raised.error).partition("\n")[0])
+        if len(refused) == 2:
+            if contract.convention == "lengths":
+                raise ProbeError(f"it refuses lengths that are not all equal: {refused[-1]}")
+            without = {role: name for role, name in contract.arguments.items() if role != "lengths"}
+            return replace(contract, arguments=without).with_evidence(f"lengths are not taken: {refused[-1]}")
+        if refused:
+            able = replace(contract.capabilities, sorted_only=True)
+            contract = replace(contract, capabilities=able)
+            contract = contract.with_evidence(f"lengths are taken in decreasing order only: {refused[0]}")
+            lengths.sort(reverse=True)
         try:
-            found = subject.call(self._inputs(), state, lengths=[0, *lengths[1:]])
+            rows = [*lengths[1:], 0] if refused else [0, *lengths[1:]]
+            found = subject.call(self._inputs(), state, lengths=rows)
             zero_lengths = all(bool(leaf.isfinite().all()) for _, leaf in leaves([found.output, found.state]))
         except (TargetRaisedError, UnusableResultError):
             zero_lengths = False
@@ -355,7 +374,7 @@ class Probe:
         time, batch = rules.output.axis("T"), rules.output.axis("B")
         if time is None or batch is None:
             return contract
-        output = subject.call(self._inputs(), state, lengths=lengths).output.movedim((batch, time), (0, 1))
+        output = output.movedim((batch, time), (0, 1))
         beyond = torch.cat([row[length:].flatten() for row, length in zip(output, lengths, strict=False)])
         if bool((beyond == 0).all()):
             return replace(contract, padding=0.0).with_evidence("beyond a row's length the output is zero")
