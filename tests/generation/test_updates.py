@@ -68,6 +68,8 @@ def test_an_update_brings_what_the_new_tests_stand_on(style: str, tmp_path: Path
     for name in ("PROPERTY", "ACCELERATORS"):
         assert head.count(f"\n{whole.definitions[name]}\n") == 1
     assert "\nfrom rnn_props import Capabilities, Case, Contract, Suite, strategies, testing\n" in head
+    imports = [line for line in update.text.split("\n") if line.startswith(("import", "from"))]
+    assert imports == [line for line in whole.imports if line]
     (tmp_path / "test_it.py").write_text(update.text, encoding="utf-8")
     assert_lint_clean(tmp_path)
     compile(update.text, "test_it.py", "exec")

@@ -181,12 +181,13 @@ def _imports(style: Style, body: str, names: set[str]) -> list[str]:
     third.append(f"from rnn_props import {', '.join(ours)}")
     if domains:
         third.append(f"from rnn_props.contracts import {', '.join(domains)}")
-    return [*standard, *_sorted(third)]
+    return [*standard, *sorted(third, key=import_order)]
 
 
-def _sorted(lines: list[str]) -> list[str]:
-    """`import x` before `from x import y`, each by name: isort's order, rnn_props taken as a library."""
-    return sorted(lines, key=lambda line: (line.startswith("from"), line.split()[1]))
+def import_order(line: str) -> tuple[bool, str]:
+    """What import lines are sorted by: `import x` before `from x import y`, each by name. It is isort's order, with
+    rnn_props taken as a library."""
+    return line.startswith("from"), line.split()[1]
 
 
 def _test(check: Check, contract: Contract, style: Style) -> str:

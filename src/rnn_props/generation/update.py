@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from rnn_props.generation.code import WIDTH
 from rnn_props.generation.record import find_record, record, recorded
-from rnn_props.generation.suite import SuiteFile
+from rnn_props.generation.suite import SuiteFile, import_order
 
 
 class UpdateError(Exception):
@@ -119,8 +119,11 @@ def _import(lines: list[str], tree: ast.Module, imports: Sequence[str], names: s
             lines[beside.lineno - 1] = longer
         else:
             new.append(f"from {node.module} import {', '.join(sorted(wanted, key=_as_sorted))}")
-    first = next((node.lineno for node in present if getattr(node, "module", "") != "__future__"), 1)
-    lines[first - 1 : first - 1] = new
+    others = [node for node in present if getattr(node, "module", "") != "__future__"]
+    end = max((node.end_lineno or 0 for node in present), default=0)
+    for line in sorted(new, key=import_order, reverse=True):
+        before = next((node.lineno - 1 for node in others if import_order(ast.unparse(node)) > import_order(line)), end)
+        lines.insert(before, line)
 
 
 def _as_sorted(name: str) -> tuple[bool, str]:
