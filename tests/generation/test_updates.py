@@ -58,6 +58,23 @@ def test_a_test_that_was_deleted_stays_deleted_until_its_code_leaves_the_list(st
     assert back.deleted == {"test_type_dtype": "RP105"}
 
 
+@pytest.mark.parametrize("style", ["pytest", "unittest"])
+def test_an_update_brings_what_the_new_tests_stand_on(style: str, tmp_path: Path) -> None:
+    whole = written(("RP401", "RP101", "RP801"), style)
+    text = written(("RP401",), style).text
+    assert "PROPERTY" not in text
+    update = updated(text, whole)
+    head = update.text[: update.text.index("test_reject_input")]
+    for name in ("PROPERTY", "ACCELERATORS"):
+        assert head.count(f"\n{whole.definitions[name]}\n") == 1
+    assert "\nfrom rnn_props import Capabilities, Case, Contract, Suite, strategies, testing\n" in head
+    imports = [line for line in update.text.split("\n") if line.startswith(("import", "from"))]
+    assert imports == [line for line in whole.imports if line]
+    (tmp_path / "test_it.py").write_text(update.text, encoding="utf-8")
+    assert_lint_clean(tmp_path)
+    compile(update.text, "test_it.py", "exec")
+
+
 def test_a_test_under_another_name_is_there(tmp_path: Path) -> None:
     renamed = written(("RP101", "RP105")).text.replace("test_type_dtype", "test_mine")
     assert updated(renamed, written(("RP101", "RP105"))).deleted == {}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import difflib
 import selectors
 import time
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from rnn_props.cases import Case
 from rnn_props.checks import Check
@@ -21,7 +21,7 @@ from rnn_props.execution.outcomes import CheckResult
 from rnn_props.execution.pins import PinError
 from rnn_props.execution.plans import Plans
 from rnn_props.execution.pool import Nursery, Worker
-from rnn_props.subjects import died_in_torch, own_frame_of_death
+from rnn_props.execution.slots import Slot, death, outcome
 
 if TYPE_CHECKING:
     from rnn_props.execution.runner import Runner
@@ -33,18 +33,6 @@ _PROGRESS_EVERY = 0.1
 _PIN_HINT = "This is not the module's failure: the file of pinned cases is out of date."
 #: On a busy machine a case may take this many times its limit by the clock.
 _STARVED_AT_MOST = 10
-
-
-@dataclass
-class _Slot:
-    """One place for a worker, and what it is doing."""
-
-    worker: Worker | None = None
-    item: Item | None = None
-    batch: Batch | None = None
-    outcomes: list[Outcome] = field(default_factory=list)
-    since: float = 0.0
-    cpu: float | None = None
 
 
 class TargetSession:
@@ -69,7 +57,7 @@ class TargetSession:
         self._running: dict[str, Job] = {}
         self._drafter: Worker | None = None
         self._drafted: set[str] = set()
-        self._slots = [_Slot() for _ in range(options.jobs)]
+        self._slots = [Slot() for _ in range(options.jobs)]
         self._selector = selectors.DefaultSelector()
         self._told = 0.0
         self._fault = ""
@@ -177,7 +165,7 @@ class TargetSession:
                     self._waiting.remove(item)
                     self._start(item, slot)
 
-    def _free_slot(self, item: Item) -> _Slot | None:
+    def _free_slot(self, item: Item) -> Slot | None:
         """A place for a job; rather one whose worker is on its device already."""
         free = [slot for slot in self._slots if slot.batch is None]
         return min(free, key=lambda slot: slot.worker is None or slot.worker.device != item.device, default=None)
@@ -205,7 +193,7 @@ class TargetSession:
             return replace(blank, status="blocked", reason=f"it rests on {root}")
         return None
 
-    def _start(self, item: Item, slot: _Slot) -> None:
+    def _start(self, item: Item, slot: Slot) -> None:
         check = item.check
         try:
             stored = self._runner.stored(self._target, item.key, self.contract)
@@ -233,7 +221,7 @@ class TargetSession:
         slot.item = item
         self._advance(slot, None)
 
-    def _advance(self, slot: _Slot, outcomes: list[Outcome] | None) -> None:
+    def _advance(self, slot: Slot, outcomes: list[Outcome] | None) -> None:
         """Send a job its outcomes and take its next batch, or its result."""
         assert slot.item is not None
         job = self._running[slot.item.key]
@@ -299,7 +287,7 @@ class TargetSession:
 
     # -- workers ------------------------------------------------------------------------------------------------
 
-    def _send(self, slot: _Slot, batch: Batch) -> None:
+    def _send(self, slot: Slot, batch: Batch) -> None:
         assert slot.item is not None
         check, device = slot.item.check, slot.item.device
         if slot.worker is not None and (
@@ -329,7 +317,7 @@ class TargetSession:
             }
         )
 
-    def _retire(self, slot: _Slot) -> None:
+    def _retire(self, slot: Slot) -> None:
         assert slot.worker is not None
         self._selector.unregister(slot.worker.channel)
         slot.worker.end()
@@ -354,9 +342,9 @@ class TargetSession:
                 self._selector.unregister(slot.worker.channel)
                 words = slot.worker.end_with_words()
                 slot.worker = None
-                self._lost(slot, _death("hung", "SIGKILL", words, seconds))
+                self._lost(slot, death("hung", "SIGKILL", words, seconds))
 
-    def _starved(self, slot: _Slot, now: float) -> bool:
+    def _starved(self, slot: Slot, now: float) -> bool:
         """Whether a case is slow only because the machine is busy: it works, and has not had its time yet."""
         assert slot.batch is not None
         assert slot.worker is not None
@@ -366,7 +354,7 @@ class TargetSession:
             return False
         return 0.05 * limit < had - slot.cpu < limit
 
-    def _read(self, slot: _Slot) -> None:
+    def _read(self, slot: Slot) -> None:
         worker = slot.worker
         assert worker is not None
         try:
@@ -376,7 +364,7 @@ class TargetSession:
             cause, words = worker.cause_of_death()
             slot.worker = None
             if slot.batch is not None:
-                self._lost(slot, _death("crashed", cause, words, time.monotonic() - slot.since))
+                self._lost(slot, death("crashed", cause, words, time.monotonic() - slot.since))
             return
         while slot.worker is worker:
             found, message = worker.reader.buffered()
@@ -388,7 +376,7 @@ class TargetSession:
                 self._runner.listener(DeviceReady(self._target, message["ready"], message["facts"]))
                 continue
             if "done" not in message:
-                slot.outcomes.append(_outcome(message))
+                slot.outcomes.append(outcome(message))
                 self._tell(slot)
                 continue
             self.peak_memory_mb = max(self.peak_memory_mb, message["memory_mb"])
@@ -397,7 +385,7 @@ class TargetSession:
                 self._retire(slot)
             self._advance(slot, outcomes)
 
-    def _tainted(self, slot: _Slot) -> bool:
+    def _tainted(self, slot: Slot) -> bool:
         """Whether the worker lost its device, or took a bad call for good: what a kernel did to its memory may show
         only later."""
         assert slot.batch is not None
@@ -406,12 +394,12 @@ class TargetSession:
         fault = slot.batch.cases[len(slot.outcomes) - 1].fault
         return fault is not None and fault.family != "hyperparameters" and slot.outcomes[-1].kind == "accepted"
 
-    def _lost(self, slot: _Slot, outcome: Outcome) -> None:
+    def _lost(self, slot: Slot, outcome: Outcome) -> None:
         """A worker ended while it ran the first case without an outcome."""
         outcomes = [*slot.outcomes, outcome]
         self._advance(slot, outcomes)
 
-    def _tell(self, slot: _Slot) -> None:
+    def _tell(self, slot: Slot) -> None:
         now = time.monotonic()
         if now - self._told > _PROGRESS_EVERY and slot.batch is not None:
             self._told = now
@@ -426,23 +414,4 @@ def _blank(item: Item) -> CheckResult:
     check = item.check
     return CheckResult(
         code=check.code, check=check.name, statement=check.statement, status="not_applicable", device=item.device
-    )
-
-
-def _death(kind: str, signal: str, words: str, seconds: float) -> Outcome:
-    where, in_torch = own_frame_of_death(words), died_in_torch(words)
-    return Outcome(kind, where=where, signal=signal, in_torch=in_torch, seconds=seconds)
-
-
-def _outcome(message: Mapping[str, Any]) -> Outcome:
-    return Outcome(
-        kind=message["kind"],
-        message=message.get("message", ""),
-        expected=message.get("expected", ""),
-        actual=message.get("actual", ""),
-        where=message.get("where", ""),
-        advice=message.get("advice", False),
-        seconds=message["seconds"],
-        in_target=message["in_target"],
-        errors=message["errors"],
     )

@@ -25,18 +25,21 @@ STYLES: tuple[Style, ...] = get_args(Style)
 #: Examples of a check that gets its whole share; more is up to the profile of Hypothesis's that runs them.
 _EXAMPLES = 100
 
-#: A first call loads kernels, and what Hypothesis explains would be lines of rnn_props.
-_PROPERTY = (
-    "PROPERTY = settings(",
-    "    deadline=None,",
-    "    phases=set(Phase) - {Phase.explain},",
-    "    suppress_health_check=[HealthCheck.too_slow],",
-    ")",
-)
-_DEVICES = (
-    "# The simulated accelerator, which refuses what CUDA refuses, and each real one.",
-    "ACCELERATORS = testing.accelerators()",
-)
+#: What tests stand on beside the module and its contract.
+_DEFINITIONS = {
+    # A first call loads kernels, and what Hypothesis explains would be lines of rnn_props.
+    "PROPERTY": (
+        "PROPERTY = settings(",
+        "    deadline=None,",
+        "    phases=set(Phase) - {Phase.explain},",
+        "    suppress_health_check=[HealthCheck.too_slow],",
+        ")",
+    ),
+    "ACCELERATORS": (
+        "# The simulated accelerator, which refuses what CUDA refuses, and each real one.",
+        "ACCELERATORS = testing.accelerators()",
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,7 @@ class SuiteFile:
         head: docstring, imports, contract.
         tests: the source of each test by its name, without its indent.
         codes: of the check that each test is of, by the test's name.
+        definitions: the source of each name beside CONTRACT and MODULE that the tests use.
         class_name: of the class that the tests stand in, or "".
         imports: the import lines in the head.
     """
@@ -54,6 +58,7 @@ class SuiteFile:
     head: str
     tests: dict[str, str]
     codes: dict[str, str]
+    definitions: dict[str, str]
     class_name: str
     imports: tuple[str, ...]
 
@@ -91,6 +96,7 @@ def suite_file(target: str, contract: Contract, checks: Sequence[Check], style: 
     name = parse(target).name
     body = "\n".join(tests.values())
     imports = _imports(style, body, names_used(call))
+    definitions = {name: "\n".join(text) for name, text in _DEFINITIONS.items() if name in body}
     head = "\n".join(
         [
             _docstring(target, name, style, {code: why for code, why in reasons.items() if why is not None}),
@@ -103,11 +109,12 @@ def suite_file(target: str, contract: Contract, checks: Sequence[Check], style: 
             "# shapes are. Correct it where it is wrong: every test below is held to it.",
             source(call, prefix="CONTRACT = "),
             source(Call("Suite", (target, Name("CONTRACT"))), prefix="MODULE = "),
-            *(_PROPERTY if "@given" in body else []),
-            *(_DEVICES if "ACCELERATORS" in body else []),
+            *definitions.values(),
         ]
     )
-    return SuiteFile(head, tests, codes, f"{name.strip('_')}Properties" if style == "unittest" else "", tuple(imports))
+    return SuiteFile(
+        head, tests, codes, definitions, f"{name.strip('_')}Properties" if style == "unittest" else "", tuple(imports)
+    )
 
 
 def _why_not(check: Check, contract: Contract) -> str | None:
@@ -141,7 +148,7 @@ def _docstring(target: str, name: str, style: Style, absent: dict[str, str]) -> 
     for code, reason in absent.items():
         groups.setdefault(reason, []).append(code)
     if groups:
-        text += ["", "Not here:"]
+        text += ["", "Rules without a test here:"]
         for reason, codes in groups.items():
             text += _wrapped(f"- {', '.join(codes)}: {reason}", following="  ")
     return "\n".join([*text, '"""'])
@@ -174,12 +181,13 @@ def _imports(style: Style, body: str, names: set[str]) -> list[str]:
     third.append(f"from rnn_props import {', '.join(ours)}")
     if domains:
         third.append(f"from rnn_props.contracts import {', '.join(domains)}")
-    return [*standard, *_sorted(third)]
+    return [*standard, *sorted(third, key=import_order)]
 
 
-def _sorted(lines: list[str]) -> list[str]:
-    """`import x` before `from x import y`, each by name: isort's order, rnn_props taken as a library."""
-    return sorted(lines, key=lambda line: (line.startswith("from"), line.split()[1]))
+def import_order(line: str) -> tuple[bool, str]:
+    """What import lines are sorted by: `import x` before `from x import y`, each by name. It is isort's order, with
+    rnn_props taken as a library."""
+    return line.startswith("from"), line.split()[1]
 
 
 def _test(check: Check, contract: Contract, style: Style) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ast
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from rnn_props.generation.code import WIDTH
 from rnn_props.generation.record import find_record, record, recorded
-from rnn_props.generation.suite import SuiteFile
+from rnn_props.generation.suite import SuiteFile, import_order
 
 
 class UpdateError(Exception):
@@ -58,7 +59,9 @@ def updated(present: str, new: SuiteFile) -> Update:
     missing = {name: new.tests[name] for name in absent if name not in deleted}
     if not missing:
         return Update(present, (), deleted)
-    _ensure_names(tree, "\n".join(missing.values()))
+    used, defined = _names("\n".join(missing.values())), _defined(tree)
+    lacking = {name: text for name, text in new.definitions.items() if name in used - defined}
+    _ensure(used, defined | set(lacking))
     if new.class_name:
         place = scope.body[-1].end_lineno
         assert place is not None
@@ -66,10 +69,9 @@ def updated(present: str, new: SuiteFile) -> Update:
         lines[place:place] = ["", *added.split("\n")]
     else:
         lines += ["", "", *"\n\n\n".join(missing.values()).split("\n")]
-    wanted = [line for line in new.imports if line and line not in present.split("\n") and _used(line, tree, missing)]
-    first = next((node.lineno for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)
-                  and getattr(node, "module", "") != "__future__"), 1)  # fmt: skip
-    lines[first - 1 : first - 1] = wanted
+    below = max(node.end_lineno or 0 for node in tree.body if "MODULE" in _stored(node))
+    lines[below:below] = "\n".join(lacking.values()).split("\n") if lacking else []
+    _import(lines, tree, new.imports, used.union(*map(_names, lacking.values())) - defined)
     _write_record(lines, before | {code for name, code in new.codes.items() if name in there or name in missing})
     return Update("\n".join(lines) + "\n", tuple(missing), deleted)
 
@@ -99,18 +101,39 @@ def _write_record(lines: list[str], codes: set[str]) -> None:
     lines[after:after] = ["", *record(codes)]
 
 
-def _used(line: str, tree: ast.Module, missing: dict[str, str]) -> bool:
-    """Whether an import line brings a name that the new tests use and the file has not."""
-    (node,) = ast.parse(line).body
-    assert isinstance(node, ast.Import | ast.ImportFrom)
-    names = {alias.asname or alias.name for alias in node.names}
-    return bool((names & _names("\n".join(missing.values()))) - _defined(tree))
+def _import(lines: list[str], tree: ast.Module, imports: Sequence[str], names: set[str]) -> None:
+    """Import the names, as far as the import lines of a new file say from where."""
+    present = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    new = []
+    for line in filter(None, imports):
+        (node,) = ast.parse(line).body
+        assert isinstance(node, ast.Import | ast.ImportFrom)
+        wanted = {alias.name for alias in node.names} & names
+        if isinstance(node, ast.Import) or not wanted:
+            new += [line] * bool(wanted)
+            continue
+        beside = next((item for item in present if getattr(item, "module", None) == node.module), None)
+        there = set() if beside is None else {ast.unparse(alias) for alias in beside.names}
+        longer = f"from {node.module} import {', '.join(sorted(there | wanted, key=_as_sorted))}"
+        if beside is not None and beside.lineno == beside.end_lineno and len(longer) <= WIDTH:
+            lines[beside.lineno - 1] = longer
+        else:
+            new.append(f"from {node.module} import {', '.join(sorted(wanted, key=_as_sorted))}")
+    others = [node for node in present if getattr(node, "module", "") != "__future__"]
+    end = max((node.end_lineno or 0 for node in present), default=0)
+    for line in sorted(new, key=import_order, reverse=True):
+        before = next((node.lineno - 1 for node in others if import_order(ast.unparse(node)) > import_order(line)), end)
+        lines.insert(before, line)
 
 
-def _ensure_names(tree: ast.Module, text: str) -> None:
+def _as_sorted(name: str) -> tuple[bool, str]:
+    """Classes before functions, as isort has them."""
+    return name.islower(), name
+
+
+def _ensure(used: set[str], defined: set[str]) -> None:
     """What new tests stand on must be in the file: the module under test, its contract."""
-    own = _names(text) & {"CONTRACT", "MODULE", "PROPERTY", "ACCELERATORS"}
-    lacking = sorted(own - _defined(tree))
+    lacking = sorted(used & {"CONTRACT", "MODULE"} - defined)
     if lacking:
         raise UpdateError(f"it has no {lacking[0]}, which the new tests use")
 
@@ -128,6 +151,10 @@ def _defined(tree: ast.Module) -> set[str]:
         elif isinstance(node, ast.FunctionDef | ast.ClassDef):
             found.add(node.name)
         else:
-            stored = [item for item in ast.walk(node) if isinstance(item, ast.Name)]
-            found |= {item.id for item in stored if isinstance(item.ctx, ast.Store)}
+            found |= _stored(node)
     return found
+
+
+def _stored(node: ast.stmt) -> set[str]:
+    """The names that a statement assigns to."""
+    return {item.id for item in ast.walk(node) if isinstance(item, ast.Name) and isinstance(item.ctx, ast.Store)}
