@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rnn_props import __version__
-from rnn_props.cli_options import ARG, EXTENSION, PROGRAM, adapter_text, checking, generating, globs, say
+from rnn_props.cli_options import ARG, CONFIG, EXTENSION, PROGRAM, adapter_text, checking, generating, globs, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -292,11 +292,13 @@ def _console(no_color: bool = False) -> Console | None:
     metavar="FILE[:NAME]",
     help="How to build and call it; a FILE that is not there is written, as a stub to fill in.  [default: none]",
 )
-def infer(target: str, form: str | None, arguments: dict[str, Any], adapter: str | None) -> int:
+@CONFIG
+def infer(target: str, form: str | None, arguments: dict[str, Any], adapter: str | None, config: Path | None) -> int:
     """Show the contract that a module is checked against, and what it was concluded from.
 
-    TARGET is package.module:attribute or path/to/file.py:attribute. Exit status: 0, or 2 for a target that can't be
-    used or settled; the message says what is missing, and what to write.
+    What pyproject.toml says of the target counts, as in a check. TARGET is package.module:attribute or
+    path/to/file.py:attribute. Exit status: 0, or 2 for a target that can't be used or settled; the message says what is
+    missing, and what to write.
     """
     if adapter is not None and (file := Path(adapter.partition(".py:")[0])).suffix in ("", ".py"):
         file = file if file.suffix else file.with_suffix(".py")
@@ -309,9 +311,14 @@ def infer(target: str, form: str | None, arguments: dict[str, Any], adapter: str
     from rnn_props.inference import contract_text
     from rnn_props.targets import TargetError
 
+    chosen = _configured({"config": config})
+    said = chosen["config"].targets.get(target)
+    if said is not None and said.whole:
+        say("note", f"the contract that {chosen['config'].path} has is shown; nothing was inferred")
+    known = {name: chosen[name] for name in ("config", "extensions") if name in chosen}
     try:
-        contract = api.infer_contract(target, arguments=arguments, adapter=adapter_text(None, None, adapter))
-    except TargetError as error:
+        contract = api.infer_contract(target, arguments=arguments, adapter=adapter_text(None, None, adapter), **known)
+    except (TargetError, ValueError) as error:
         raise click.UsageError(str(error)) from None
     if form is None:
         applicable = sum(item.not_applicable(contract) is None for item in all_checks())

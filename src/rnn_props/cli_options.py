@@ -88,6 +88,9 @@ ARG = click.option(
     "--arg", "arguments", multiple=True, callback=_arguments, metavar="NAME=VALUE",
     help="Constructor argument that is held at a value, a Python literal or else a string; repeatable.  "
     "[default: none]")
+CONFIG = click.option(
+    "--config", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
+    help="Read [tool.rnn_props] from this file.  [default: the nearest pyproject.toml that has it]")
 EXTENSION = click.option(
     "--extension", "extensions", multiple=True, metavar="MODULE",
     help="Import checks, faults and kinds of values of your own: package.module or path/to/file.py; repeatable.  "
@@ -98,8 +101,7 @@ _CHECK_OPTIONS = (
                   "commas.  [default: all]"),
     click.option("--skip", multiple=True, callback=globs, metavar="GLOB",
                   help="Leave these checks out; repeatable, or with commas.  [default: none]"),
-    click.option("--config", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
-                 help="Read [tool.rnn_props] from this file.  [default: the nearest pyproject.toml that has it]"),
+    CONFIG,
     EXTENSION,
     click.option("--profile", type=click.Choice(PROFILES), default="default", show_default=True,
                   help="How much is run."),

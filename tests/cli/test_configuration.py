@@ -167,3 +167,14 @@ def test_what_infer_writes_is_the_contract_from_then_on(repository: Path) -> Non
     status, _, said, _ = _check(repository)
     assert status == 2
     assert "'inptu' in [tool.rnn_props.targets.\"models.py:Plain\".contract] is no part of a contract (did you" in said
+
+
+def test_infer_heeds_what_the_file_says_of_the_target(repository: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "rnn_props", "infer", "models.py:CentredGRU"],
+        cwd=repository, capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert "hidden_size: 2, 6" in done.stdout
+    assert "num_heads: 2, always" in done.stdout
+    assert "said in the configuration: hidden_size" in done.stdout

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from tests.inference import strangers
-from torch import nn
+from torch import Tensor, nn
 
 import rnn_props
 from rnn_props import Adapter
@@ -212,3 +212,45 @@ def test_a_model_of_token_ids_is_checked_like_any_other() -> None:
     assert not [result for result in right.results if result.status in ("failed", "error", "skipped")]
     (wrong,) = rnn_props.check(strangers.MixesSentences, profile="quick", seed=0, checks=("RP3*",)).targets
     assert {result.code for result in wrong.results if result.status == "failed"} & {"RP301", "RP302"}
+
+
+class PerStep(nn.Module):
+    """Nothing passes between steps or rows.
+
+    Shape: input (seq_len, batch, n_in) to (seq_len, batch, n_in).
+    """
+
+    def __init__(self, n_in: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(n_in, n_in)
+
+    def forward(self, x: Tensor) -> Tensor:
+        output: Tensor = self.linear(x)
+        return output
+
+
+class Annotated(PerStep):
+    """Takes (time, batch, features), if this sentence is right."""
+
+    def forward(self, x: Float[Tensor, "batch time features"]) -> Tensor:  # noqa: F722, F821
+        return super().forward(x)
+
+
+class SaysOtherwise(PerStep):
+    """Takes (time, batch, features), it says."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).cumsum(1)
+
+
+def test_where_calls_tell_nothing_the_authors_word_is_taken() -> None:
+    contract = infer_contract(PerStep)
+    assert contract.input == "T B I"
+    assert any("(seq_len, batch, n_in) in the class's docstring" in line for line in contract.evidence)
+    assert infer_contract(Annotated).input == "B T I"
+
+
+def test_a_docstring_that_calls_contradict_is_told() -> None:
+    contract = infer_contract(SaysOtherwise)
+    assert contract.input == "B T I"
+    assert any(line.startswith("open: (time, batch, features)") for line in contract.evidence)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from rnn_props.contracts import Contract
 from rnn_props.inference.configure import FIRST, SECOND, SIZES
+from rnn_props.inference.documented import said_layout
 from rnn_props.inference.flags import OPEN, flags_fit, misread_flags, named_mask_counts, optional_flags, with_flags
 from rnn_props.inference.layout import ProbeError
 from rnn_props.inference.names import (
@@ -203,6 +204,11 @@ class Caller:
                 f"a call of its simplest configuration takes {taken:.1f} s, and inference makes some forty; hold what "
                 "makes it large with --arg NAME=VALUE, or give a Contract"
             )
+
+    @cached_property
+    def said_layout(self) -> tuple[str, str]:
+        """The order of batch and time that the author states, and where."""
+        return said_layout(self._target, self._signatures)
 
     def _token_layouts(self) -> tuple[str, ...]:
         """Layouts of token ids, for modules with an embedding, or with an argument for the number of ids."""

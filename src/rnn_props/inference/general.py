@@ -117,6 +117,9 @@ def _laid_out(caller: Caller, roles: Roles, attempt: Attempt) -> tuple[Attempt, 
             parts = _parts(caller, attempt, roles)
             output = _output_of(attempt, parts)
         evidence.append(sentence)
+        said, where = caller.said_layout
+        if said and (said == "B T") != (batch == 0):
+            evidence.append(f"{OPEN}{where} says that it is the other way round")
     attempt, causal, text = _causal(caller, attempt, parts, output)
     able = replace(attempt.contract.capabilities, causal=causal)
     return replace(attempt, contract=replace(attempt.contract, capabilities=able)), parts, [*evidence, text]
@@ -232,7 +235,7 @@ def _batch_axis(caller: Caller, attempt: Attempt, parts: Parts | None, output: T
     ]
     others = [leaf for _, leaf in leaves(attempt.value) if leaf is not output]
     rest = [any(size in leaf.shape for leaf in others) for size in sizes]
-    return which_is_batch(found, attempt.subject.module, tuple(output.shape), rest)
+    return which_is_batch(found, attempt.subject.module, tuple(output.shape), rest, caller.said_layout)
 
 
 def _causal(caller: Caller, attempt: Attempt, parts: Parts | None, output: Tensor | None) -> tuple[Attempt, bool, str]:

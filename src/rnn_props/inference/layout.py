@@ -55,7 +55,11 @@ def is_diagonal(matrix: Tensor | None) -> bool:
 
 
 def which_is_batch(
-    influences: list[Tensor | None], module: nn.Module, shape: tuple[int, ...], rest: list[bool]
+    influences: list[Tensor | None],
+    module: nn.Module,
+    shape: tuple[int, ...],
+    rest: list[bool],
+    said: tuple[str, str] = ("", ""),
 ) -> tuple[int, str]:
     """Which of two input axes is the batch, and how that is known.
 
@@ -64,6 +68,7 @@ def which_is_batch(
         module: whose layers may tell.
         shape: of the output.
         rest: for each of the two axes, whether anything else that was returned has an axis of its size.
+        said: the order that the author states, `"B T"` or `"T B"`, and where; it counts where calls tell nothing.
 
     Raises:
         ProbeError: it can't be told.
@@ -80,6 +85,8 @@ def which_is_batch(
     if all(diagonal) and rest[0] != rest[1]:
         batch = 0 if rest[0] else 1
         return batch, f"no step has an effect on another; the state that is returned has the {names[batch]} axis"
+    if said[0]:
+        return (0 if said[0] == "B T" else 1), f"calls do not tell which axis is the batch; {said[1]} does"
     if diagonal[0] and diagonal[1]:
         return 0, "no step has an effect on another; the first axis is taken for the batch"
     present = [matrix is not None for matrix in influences]
