@@ -35,6 +35,9 @@ OTHER_CONVENTIONS = {
     "StreamingSummary",
     "MinGRULoop",
     "DecayingGRU",
+    "EpisodeLSTM",
+    "MaskedClassifier",
+    "ConvolvedRecurrence",
 }
 MODELS: dict[str, tuple[str, str]] = {
     "LSTMModel": ("B T I", "B O"),
@@ -407,18 +410,18 @@ def test_what_is_no_module_is_named(target: Any, message: str) -> None:
     assert _error(target) == message
 
 
-class NeedsMask(nn.Module):
+class NeedsAGraph(nn.Module):
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, graph: Tensor) -> Tensor:
         return x
 
 
 def test_a_forward_that_needs_more_than_the_input_is_named() -> None:
-    assert _error(NeedsMask) == (
-        "its forward needs 'mask' beside the input, and the name does not say what it is; write an adapter that passes "
-        "it ('rnn-props infer --adapter FILE' makes a stub), or give a Contract with keywords={'mask': VALUE}"
+    assert _error(NeedsAGraph) == (
+        "its forward needs 'graph' beside the input, and the name does not say what it is; write an adapter that passes "
+        "it ('rnn-props infer --adapter FILE' makes a stub), or give a Contract with keywords={'graph': VALUE}"
     )
 
 

@@ -189,7 +189,10 @@ def test_a_reset_method_alone_makes_no_stateful_module() -> None:
     [
         ({"convention": "lengths"}, "needs arguments="),
         ({"convention": "stateful"}, "needs reset=NAME"),
-        ({"arguments": {"mask": "mask"}}, "arguments has names for 'lengths', 'state' and 'time_spans'"),
+        ({"arguments": {"mask": "mask"}}, "arguments has names for lengths, state, time_spans, starts (got one for"),
+        ({"forms": {"lengths": "steps"}}, "forms has no 'lengths' in the form 'steps'; there are lengths: mask,"),
+        ({"step": {"method": "step"}}, "step has 'method' and 'input'"),
+        ({"tolerance": 0}, "tolerance must be a positive number"),
         ({"convention": "seq2seq"}, "convention must be one of rnn, cell, model, lengths, stateful"),
     ],
 )
