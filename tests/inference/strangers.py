@@ -255,3 +255,18 @@ class MaskAdapter:
 
     def split_state(self, value: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         return value["scores"], value["final"]
+
+
+class TorchOrder(nn.GRU):
+    """A drop-in with lengths, and a flag for their order."""
+
+    def forward(  # type: ignore[override]
+        self, x: Tensor, hx: Tensor | None = None, lengths: Tensor | None = None, enforce_sorted: bool = True
+    ) -> tuple[Any, Tensor]:
+        if lengths is None:
+            return super().forward(x, hx)
+        first = self.batch_first
+        packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=first, enforce_sorted=enforce_sorted)
+        output, state = super().forward(packed, hx)
+        steps = x.shape[1 if first else 0]
+        return nn.utils.rnn.pad_packed_sequence(output, batch_first=first, total_length=steps)[0], state
