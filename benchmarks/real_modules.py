@@ -3,7 +3,7 @@
     python benchmarks/real_modules.py [--only GLOB] [--infer-only] [--rows FILE] [--write]
 
 The modules are those of tests/real/packages.py; what is not installed in the version named there is left out and
-counted. RP907 and RP908 (torch.compile and torch.export) are left out: they take minutes a class and found nothing.
+counted. RP907 and RP908 (torch.compile and torch.export) are left out: they take minutes a class.
 --rows keeps what was measured in a file of JSON lines and measures what is not in it; --write writes
 docs/real-modules.md.
 """
@@ -146,7 +146,9 @@ def summary(rows: Sequence[Row], missing: Sequence[Known]) -> str:
         )
     if missing:
         names = sorted({known.package for known in missing})
-        said.append(f"Not installed or not importable here, so left out: {len(missing)} classes of {', '.join(names)}.")
+        said.append(
+            f"Not installed or not importable here, so left out: {', '.join(names)} ({len(missing)} of the list)."
+        )
     return " ".join(said)
 
 

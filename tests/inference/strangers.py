@@ -359,3 +359,18 @@ class ForScript(nn.Module):
     def forward(self, x: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
         output, h = self.inner(x, h)
         return output, h
+
+
+class TorchOrder(nn.GRU):
+    """A drop-in with lengths, and a flag for their order."""
+
+    def forward(  # type: ignore[override]
+        self, x: Tensor, hx: Tensor | None = None, lengths: Tensor | None = None, enforce_sorted: bool = True
+    ) -> tuple[Any, Tensor]:
+        if lengths is None:
+            return super().forward(x, hx)
+        first = self.batch_first
+        packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=first, enforce_sorted=enforce_sorted)
+        output, state = super().forward(packed, hx)
+        steps = x.shape[1 if first else 0]
+        return nn.utils.rnn.pad_packed_sequence(output, batch_first=first, total_length=steps)[0], state

@@ -420,8 +420,8 @@ class NeedsAGraph(nn.Module):
 
 def test_a_forward_that_needs_more_than_the_input_is_named() -> None:
     assert _error(NeedsAGraph) == (
-        "its forward needs 'graph' beside the input, and the name does not say what it is; write an adapter that passes "
-        "it ('rnn-props infer --adapter FILE' makes a stub), or give a Contract with keywords={'graph': VALUE}"
+        "its forward needs 'graph' beside the input, and the name does not say what it is; write an adapter that "
+        "passes it ('rnn-props infer --adapter FILE' makes a stub), or give a Contract with keywords={'graph': VALUE}"
     )
 
 

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from tests.inference import strangers
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from rnn_props import check
 from rnn_props.checks.registry import get
 from rnn_props.contracts import Contract
 from rnn_props.execution.plans import Plans
@@ -133,25 +135,17 @@ def test_a_module_that_refuses_shorter_rows_is_told_apart_with_its_own_words() -
         infer_contract(FullRowsOnly)
 
 
-class TorchOrder(nn.GRU):
-    """A drop-in with lengths, and a flag for their order."""
-
-    def forward(  # type: ignore[override]
-        self, x: Tensor, hx: Tensor | None = None, lengths: Tensor | None = None, enforce_sorted: bool = True
-    ) -> tuple[Any, Tensor]:
-        if lengths is None:
-            return super().forward(x, hx)
-        first = self.batch_first
-        packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=first, enforce_sorted=enforce_sorted)
-        output, state = super().forward(packed, hx)
-        steps = x.shape[1 if first else 0]
-        return nn.utils.rnn.pad_packed_sequence(output, batch_first=first, total_length=steps)[0], state
-
-
 def test_a_flag_that_frees_the_order_of_lengths_is_set() -> None:
-    contract = infer_contract(TorchOrder)
+    contract = infer_contract(strangers.TorchOrder)
     assert (contract.torch_module, dict(contract.keywords)) == ("GRU", {"enforce_sorted": False})
     assert (contract.arguments["lengths"], contract.capabilities.sorted_only) == ("lengths", False)
+
+
+@pytest.mark.slow
+def test_what_torch_accepts_too_is_inherited_whatever_flags_every_call_has() -> None:
+    (result,) = check(strangers.TorchOrder, checks=("RP403",), profile="quick", seed=1, jobs=1).targets
+    found = {item.code: item for item in result.results}["RP403"]
+    assert (found.status, found.inherited_from_torch) == ("warned", True)
 
 
 def test_a_module_that_goes_on_until_it_is_reset_is_stateful() -> None:
@@ -189,7 +183,7 @@ def test_a_reset_method_alone_makes_no_stateful_module() -> None:
     [
         ({"convention": "lengths"}, "needs arguments="),
         ({"convention": "stateful"}, "needs reset=NAME"),
-        ({"arguments": {"mask": "mask"}}, "arguments has names for lengths, state, time_spans, starts (got one for"),
+        ({"arguments": {"mask": "mask"}}, "arguments has names for lengths, state, time_spans, starts .got one for"),
         ({"forms": {"lengths": "steps"}}, "forms has no 'lengths' in the form 'steps'; there are lengths: mask,"),
         ({"step": {"method": "step"}}, "step has 'method' and 'input'"),
         ({"tolerance": 0}, "tolerance must be a positive number"),

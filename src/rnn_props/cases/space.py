@@ -149,7 +149,7 @@ def _rows(contract: Contract, needs: Needs) -> tuple[str, ...]:
     if not packed and "lengths" not in contract.arguments:
         return tuple(kind for kind in needs.rows if kind == "full")
     if capabilities.sorted_only:
-        # Rows in decreasing order are packed as sorted ones under one name only, and given with lengths under both.
+        # Decreasing rows may be packed with enforce_sorted=False, and such a module refuses that.
         kinds = ("full", "equal", "sorted") if packed else ("full", "equal", "sorted", "decreasing")
         return tuple(kind for kind in needs.rows if kind in kinds)
     return needs.rows

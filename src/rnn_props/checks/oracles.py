@@ -75,7 +75,9 @@ def as_torch(t: Trial) -> None:
 def _torch_subject(t: Trial) -> Subject:
     """torch.nn's module with the case's hyperparameters and the subject's parameters."""
     assert t.contract.torch_module is not None
-    factory = Factory(getattr(nn, t.contract.torch_module), replace(t.contract, fixed={}), t.factory.stopwatch)
+    factory = Factory(
+        getattr(nn, t.contract.torch_module), replace(t.contract, fixed={}, keywords={}), t.factory.stopwatch
+    )
     reference = factory.subject(_torch_arguments(t), 0, dtype=t.case.dtype)
     theirs, own = reference.parameters_of(), t.subject.parameters_of()
     if {name: value.shape for name, value in theirs.items()} != {name: value.shape for name, value in own.items()}:

@@ -12,6 +12,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -84,7 +85,9 @@ class _Worker:
         self._contract = contract
         self._factories = {False: Factory(self._target, contract, self._stopwatch)}
         if contract.torch_module is not None:
-            self._factories[True] = Factory(getattr(torch.nn, contract.torch_module), contract, self._stopwatch)
+            # torch's module has no arguments of the target's own.
+            plain = replace(contract, keywords={})
+            self._factories[True] = Factory(getattr(torch.nn, contract.torch_module), plain, self._stopwatch)
 
     def draw(self, request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """The cases that checks are made of, one check after the other."""
