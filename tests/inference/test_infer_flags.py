@@ -92,6 +92,21 @@ class NumbersForAMask(Mean):
         return (output * weights.unsqueeze(-1)).sum(1) / weights.sum(1, keepdim=True).clamp(min=1)
 
 
+class MaskBesideAState(nn.Module):
+    """A mask of padding, though there is a state that it could clear."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.cell = nn.GRUCell(input_size, hidden_size)
+
+    def forward(self, x: Tensor, h: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        steps = []
+        for step in range(len(x)):
+            h = torch.where(mask[step].unsqueeze(-1), self.cell(x[step], h), h)
+            steps.append(h)
+        return torch.stack(steps), h
+
+
 class WithoutRegard(Mean):
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         output: Tensor = self.inner(x)[0]
@@ -135,7 +150,7 @@ def test_what_flags_of_episodes_mean_is_found_out(target: Any, form: str) -> Non
     ("target", "form"),
     [
         (OverWhatIsNotPadding, "padding mask"), (OverWhatIsMasked, "padding mask"), (NumbersForAMask, "mask float"),
-        (zoo.MaskedClassifier, "mask"), (zoo.PaddingSeepsIn, "mask"),
+        (zoo.MaskedClassifier, "mask"), (zoo.PaddingSeepsIn, "mask"), (MaskBesideAState, "mask"),
     ],
 )  # fmt: skip
 def test_what_a_mask_marks_is_found_out(target: Any, form: str) -> None:

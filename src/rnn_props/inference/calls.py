@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from rnn_props.contracts import Contract
 from rnn_props.inference.configure import FIRST, SECOND, SIZES
 from rnn_props.inference.documented import said_layout
-from rnn_props.inference.flags import OPEN, flags_fit, misread_flags, named_mask_counts, optional_flags, with_flags
+from rnn_props.inference.flags import OPEN, flag_readings, flags_fit, misread_flags, named_mask_counts, with_flags
 from rnn_props.inference.layout import ProbeError
 from rnn_props.inference.names import (
     DONE_NAMES,
@@ -100,7 +100,8 @@ def read_roles(parameters: Sequence[Parameter]) -> Roles:
     # Beside a state, a plain mask is what wipes it out where an episode begins.
     start_names = START_NAMES | (DONE_NAMES if states else frozenset())
     starts = next((item for item in others if item.name in start_names), None)
-    mask = next((item for item in others if item.name in MASK_NAMES and item is not starts), None)
+    masks = (item for item in others if item.name in MASK_NAMES and (item is not starts or item.name in DONE_NAMES))
+    mask = next(masks, None)
     known = {item.name for item in (*states, lengths, starts, mask) if item is not None} | set(spans)
     unknown = [item.name for item in parameters[1:] if item.required and item.name not in known]
     if unknown:
@@ -168,18 +169,15 @@ class Caller:
 
     def with_optional_flags(self, contract: Contract, attempt: Attempt, roles: Roles) -> Contract:
         """The contract with a mask or episode flags that may be left out, where a call shows what they mean."""
-        for name, found in (("" if roles.mask_required else roles.mask, "lengths"),
-                            ("" if roles.starts_required else roles.starts, "starts")):  # fmt: skip
-            if not name or found in contract.arguments or contract.adapter is not None:
+        for name, required in {roles.starts: roles.starts_required, roles.mask: roles.mask_required}.items():
+            if not name or required or contract.adapter is not None:
                 continue
-            calls = [
-                call for option in optional_flags(contract, name, found) if (call := self._called(option, attempt))
-            ]
+            options = flag_readings(contract, name, roles)
+            calls = [call for option in options if (call := self._called(option, attempt)) is not None]
             fitting = next((call for call in calls if self._flags_fit(call)), None)
-            if fitting is None and calls and named_mask_counts(
-                calls[0].subject, calls[0].inputs, calls[0].state(self.sizes(contract))
-            ):  # fmt: skip
-                fitting = calls[0]
+            if fitting is None and calls:
+                state = calls[0].state(self.sizes(contract))
+                fitting = calls[0] if named_mask_counts(calls[0].subject, calls[0].inputs, state) else None
             contract = fitting.contract if fitting is not None else contract.with_evidence(
                 f"{OPEN}'{name}' is left out: no call showed that it keeps anything out"
             )  # fmt: skip

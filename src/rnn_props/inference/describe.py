@@ -46,17 +46,41 @@ def _call_lines(contract: Contract) -> list[str]:
     if contract.result:
         lines.append(f"a call returns {_result(contract.result)}")
     for what, argument in contract.arguments.items():
-        form = f" (as {contract.forms[what]})" if what in contract.forms else ""
-        verb = "go in" if what in ("lengths", "starts", "time_spans") else "goes in"
-        lines.append(f"{what} {verb} as {', '.join(argument.split())}{form}")
+        names = ", ".join(argument.split())
+        lines.append(f"{_GOES_IN[what]} {names}{form_text(contract.forms.get(what, ''))}")
     if contract.keywords:
         given = ", ".join(f"{name}={value!r}" for name, value in contract.keywords.items())
         lines.append(f"every call has {given}")
     if contract.step:
-        lines.append(f"{contract.step['method']}() makes one step, with an input {_shape(contract.step['input'])}")
+        one = contract.step["input"].replace("T", "1")
+        lines.append(f"{contract.step['method']}() makes one step, with an input {_shape(one)}")
     if contract.reset:
         lines.append(f"{contract.reset}() is called before each sequence")
     return lines
+
+
+_GOES_IN = {
+    "lengths": "lengths go in as",
+    "starts": "where an episode begins goes in as",
+    "time_spans": "time spans go in as",
+    "state": "the state goes in as",
+}
+_FORMS = {
+    "mask": "a mask that is true at a row's steps",
+    "padding mask": "a mask that is true beyond a row's end",
+    "start": "true at its first step",
+    "continue": "false at its first step, and true elsewhere",
+    "end": "true at the last step before it",
+}
+
+
+def form_text(form: str) -> str:
+    """The form of an argument in words, after a comma; "" for the usual one."""
+    if not form:
+        return ""
+    kind = form.removesuffix(" column").removesuffix(" float")
+    more = (", in numbers" if "float" in form else "") + (", with a last axis of size 1" if "column" in form else "")
+    return f", {_FORMS[kind]}{more}"
 
 
 def _result(result: str) -> str:

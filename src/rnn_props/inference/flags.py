@@ -28,20 +28,15 @@ _NUDGES = (1.0, 30.0)
 
 def with_flags(base: Contract, roles: Roles) -> Iterator[Contract]:
     """Contracts under which the flags that forward needs go in, one for each way to read them."""
-    if roles.mask_required:
-        if "T" in base.input.split():
-            for form in mask_forms(roles.mask):
-                yield of_mask(base, roles.mask, form)
-    else:
-        for form in start_forms(roles.starts, one_step=base.one_step):
-            yield of_starts(base, roles.starts, form)
+    name = roles.starts if roles.starts_required else roles.mask
+    yield from flag_readings(base, name, roles)
 
 
-def optional_flags(contract: Contract, name: str, what: str) -> Iterator[Contract]:
-    """Contracts under which a flag that may be left out goes in; `what` is `lengths` for a mask, or `starts`."""
-    if what == "starts":
+def flag_readings(contract: Contract, name: str, roles: Roles) -> Iterator[Contract]:
+    """Contracts under which a flag goes in, one for each way to read it."""
+    if name == roles.starts and "starts" not in contract.arguments:
         yield from (of_starts(contract, name, form) for form in start_forms(name, one_step=contract.one_step))
-    elif "T" in contract.input.split():
+    if name == roles.mask and "lengths" not in contract.arguments and "T" in contract.input.split():
         yield from (of_mask(contract, name, form) for form in mask_forms(name))
 
 

@@ -352,11 +352,6 @@ def _with_batch_first(contract: Contract, observer: Observer) -> Contract:
     )
 
 
-def _form(contract: Contract) -> str:
-    at = "beyond a row's end" if contract.forms["lengths"].startswith("padding") else "at a row's steps"
-    return f"it is true {at}"
-
-
 def _known_by(contract: Contract, attempt: Attempt, roles: Roles, output: Tensor | None) -> Contract:
     """The contract under its convention, with what forward's arguments are."""
     sentences: list[str] = []
@@ -366,11 +361,11 @@ def _known_by(contract: Contract, attempt: Attempt, roles: Roles, output: Tensor
         given = ", ".join(f"{name}={value!r}" for name, value in contract.keywords.items())
         sentences.append(f"passed to forward in every call: {given}")
     if "lengths" in contract.forms:
-        sentences.append(f"what '{contract.arguments['lengths']}' marks as padding has no effect: {_form(contract)}")
+        sentences.append(f"what '{contract.arguments['lengths']}' marks as padding has no effect on a call")
     elif "lengths" in contract.arguments:
         sentences.append(f"its forward takes each row's length as '{contract.arguments['lengths']}'")
     if "starts" in contract.arguments:
-        sentences.append(f"'{contract.arguments['starts']}' says where an episode begins: {contract.forms['starts']}")
+        sentences.append(f"'{contract.arguments['starts']}' says where an episode begins")
         if contract.capabilities.relative_lengths:
             sentences.append("numbers of steps are refused as lengths, parts of the longest are taken")
     if contract.adapter is not None or contract.convention == "lengths":
