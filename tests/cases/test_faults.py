@@ -195,6 +195,18 @@ def test_one_tensor_for_a_pair_is_a_tensor(name: str) -> None:
     assert isinstance(make_call(_lstm(fault=Fault(name)), CONTRACTS["LSTM"]).state, torch.Tensor)
 
 
+def test_members_that_nothing_joins_stay_as_they_are_and_are_valid() -> None:
+    contract = Contract(
+        hyperparameters={"input_size": integers(1, 3), "hidden_size": integers(1, 3)},
+        roles={"input_size": "input_size", "hidden_size": "hidden_size"},
+        output="T B H",
+        state=("1 B H", "2 B H"),
+    )
+    case = Case(hyperparameters={"input_size": 2, "hidden_size": 3}, batch=2, state=Source("normal", 1))
+    call = make_call(replace(case, fault=Fault("state.stacked")), contract)
+    assert judge(call, contract, case.dtype).kind == "valid"
+
+
 @pytest.mark.parametrize(
     ("kind", "argument", "value"),
     [

@@ -270,10 +270,12 @@ _LEAF: dict[str, Callable[[Tensor, ShapeRule], Tensor]] = {
 
 
 def _stacked(state: Tree) -> Tree:
-    """The members in one tensor; with sizes of their own they are joined along the last axis."""
+    """The members in one tensor, joined along the last axis if that differs; as they are where nothing joins them."""
     if not all(isinstance(member, Tensor) for member in state):
         return state
     shapes = {tuple(member.shape) for member in state}
+    if len({shape[:-1] for shape in shapes}) > 1:
+        return state
     return torch.stack(list(state)) if len(shapes) == 1 else torch.cat(list(state), -1)
 
 
