@@ -75,14 +75,15 @@ _FAILED = {
     "tests/test_models.py::test_buggy[RP201-state.continuity-cpu]",
     "tests/test_buggy_props.py::test_state_continuity",
 }
+#: Options, variables, and what the output shows where they have come through.
 _VARIANTS = {
-    "plain": ([], {}),
-    "xdist": (["-n", "2"], {}),
-    "no cache": (["-p", "no:cacheprovider"], {}),
-    "importlib": (["--import-mode=importlib"], {}),
-    "CI": ([], {"CI": "1"}),
-    "random order": (["-p", "randomly", "-p", "no:cacheprovider"], {}),
-    "coverage": (["--cov=pkg"], {}),
+    "plain": ([], {}, "plugins: .*rnn-props-"),
+    "xdist": (["-n", "2"], {}, "created: 2/2 workers|2 workers"),
+    "no cache": (["-p", "no:cacheprovider"], {}, "plugins: .*rnn-props-"),
+    "importlib": (["--import-mode=importlib"], {}, "plugins: .*rnn-props-"),
+    "CI": ([], {"CI": "1"}, "plugins: .*rnn-props-"),
+    "random order": (["-p", "randomly", "-p", "no:cacheprovider"], {}, r"Using --randomly-seed=\d+"),
+    "coverage": (["--cov=pkg"], {}, r"^pkg/models\.py .*%$"),
 }
 
 
@@ -132,10 +133,11 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.mark.parametrize("variant", list(_VARIANTS))
 def test_each_way_finds_the_bug_and_passes_the_rest(repository: tuple[Path, Path], variant: str) -> None:
     work, python = repository
-    arguments, environment = _VARIANTS[variant]
+    arguments, environment, shows = _VARIANTS[variant]
     if variant != "random order":
         arguments = ["-p", "no:randomly", *arguments]
     done = run(python, "-m", "pytest", *arguments, cwd=work, **environment)
+    assert re.search(shows, done.stdout, re.M), done.stdout
     failed = re.findall(r"^(?:FAILED|ERROR) (\S+?\S)(?: - .*)?$", done.stdout, re.M)
     assert set(failed) == _FAILED, done.stdout + done.stderr
     passed = re.findall(r"^PASSED (\S+)", done.stdout, re.M)
