@@ -12,7 +12,7 @@ def _bugs(code: str) -> list[str]:
     return [bug.name for bug in zoo.BUGS.values() if bug.code == code]
 
 
-@pytest.mark.parametrize("name", _bugs("RP202"))
+@pytest.mark.parametrize("name", [name for name in _bugs("RP202") if not hasattr(zoo.BUGS[name].module, "step")])
 def test_what_only_single_steps_get_wrong_is_left_to_stepwise(name: str) -> None:
     target = zoo.BUGS[name].module
     ends = outcomes("RP201", target)

@@ -178,9 +178,16 @@ def test_what_is_no_adapter_is_refused_with_the_methods_that_one_has() -> None:
     assert load(parse(f"{HOME}:MaskAdapter")) is strangers.MaskAdapter
 
 
+def _parallel(module: nn.Module) -> nn.Module:
+    """As it is where there is no accelerator, though a test of this process may have simulated one."""
+    wrapped = nn.DataParallel(module)
+    wrapped.device_ids = []
+    return wrapped
+
+
 @pytest.mark.parametrize(
     "wrap",
-    [nn.DataParallel, strangers.PassesAllOn, lambda module: torch.compile(module, backend="eager")],
+    [_parallel, strangers.PassesAllOn, lambda module: torch.compile(module, backend="eager")],
     ids=["DataParallel", "PassesAllOn", "compiled"],
 )
 def test_a_wrapper_is_held_to_what_the_module_inside_promises(wrap: Callable[[nn.Module], nn.Module]) -> None:

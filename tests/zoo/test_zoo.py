@@ -133,7 +133,11 @@ _SIX = tuple(f"torch.nn:{name}" for name in ("RNN", "GRU", "LSTM", "RNNCell", "G
 
 
 @pytest.mark.parametrize(
-    "target", [pytest.param(target, marks=[pytest.mark.nightly] if "GRU" in target else []) for target in _SIX]
+    "target",
+    [
+        pytest.param(target, marks=[pytest.mark.nightly] if target.endswith(("GRU", "GRUCell", "RNN")) else [])
+        for target in _SIX
+    ],
 )
 def test_torchs_own_modules_are_charged_with_nothing(target: str, runners: _Runners) -> None:
     results = runners.run(target, profile="quick")
