@@ -78,6 +78,7 @@ def test_its_page_is_shown_and_it_is_listed() -> None:
     assert "MY001  bounded.output" in told
 
 
+@pytest.mark.nightly
 def test_a_configuration_and_an_installed_package_can_name_extensions(tmp_path: Path) -> None:
     (tmp_path / OWN).write_text((EXAMPLES / OWN).read_text(encoding="utf-8"), encoding="utf-8")
     (tmp_path / "pyproject.toml").write_text(f'[tool.rnn_props]\nextensions = ["{OWN}"]\n', encoding="utf-8")

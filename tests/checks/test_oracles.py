@@ -304,6 +304,7 @@ def test_the_example_passes_and_its_planted_bug_is_seen_by_the_reference_alone()
     assert [found.code for found in wrong.results if found.status not in ("passed", "not_applicable")] == ["RPA02"]
 
 
+@pytest.mark.nightly
 def test_the_page_on_oracles_shows_what_is_so(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "oracles.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```$", page, re.M | re.S)

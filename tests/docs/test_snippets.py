@@ -50,7 +50,14 @@ def printed(expected: list[str], actual: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["pytest.md", "testing.md", pytest.param("generate.md", marks=pytest.mark.nightly)])
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param("pytest.md", marks=pytest.mark.nightly),
+        "testing.md",
+        pytest.param("generate.md", marks=pytest.mark.nightly),
+    ],
+)
 def test_what_a_page_shows_is_what_happens(page: str, tmp_path: Path) -> None:
     text = (DOCS / page).read_text(encoding="utf-8")
     for name, body in files_of(text).items():

@@ -93,7 +93,17 @@ def test_an_argument_with_a_value_makes_the_target_usable() -> None:
     assert one("NeedsTheta", arguments={"theta": 0.5}, checks=("RP101",)).status == "passed"
 
 
-@pytest.mark.parametrize("target", ["make_model", "make_lstm", "Holder.Inner", "Prints", "an_instance", "an_lstm"])
+@pytest.mark.parametrize(
+    "target",
+    [
+        "make_model",
+        "make_lstm",
+        "Holder.Inner",
+        "Prints",
+        "an_instance",
+        pytest.param("an_lstm", marks=pytest.mark.nightly),
+    ],
+)
 def test_factories_nested_classes_instances_and_noisy_modules_are_checked(target: str) -> None:
     result = one(target, skip=_SLOW)
     assert result.status in ("passed", "warned"), [
@@ -186,6 +196,7 @@ def test_a_death_on_a_bad_state_is_found_by_the_check_of_states_alone() -> None:
     assert "crashed" in {finding.kind for finding in found.findings}
 
 
+@pytest.mark.nightly
 def test_a_process_that_draws_and_dies_costs_nothing_but_time(monkeypatch: pytest.MonkeyPatch) -> None:
     checks = ("RP101", "RP105", "RP301", "RP304")
     (sound,) = results("rnn_props.zoo:TimeFirstLast", checks=checks)
@@ -248,6 +259,7 @@ def test_the_same_seed_gives_the_same_report_on_any_number_of_workers(target: st
     assert _comparable(single) == _comparable(double)
 
 
+@pytest.mark.nightly
 def test_another_seed_draws_other_cases() -> None:
     (first,) = results("rnn_props.zoo:ClipsInputInPlace", seed=1, checks=("RP207",))
     (second,) = results("rnn_props.zoo:ClipsInputInPlace", seed=2, checks=("RP207",))
@@ -376,6 +388,7 @@ def test_events_end_with_one_that_says_so() -> None:
     assert sum(isinstance(event, CheckFinished) for event in events) == 1
 
 
+@pytest.mark.nightly
 def test_a_contract_of_the_users_with_a_strategy_is_drawn_from() -> None:
     from hypothesis import strategies as st
 

@@ -66,6 +66,7 @@ def test_a_failure_begins_with_code_and_name_and_shows_the_case(pytester: pytest
     assert result.ret == 1
 
 
+@pytest.mark.nightly
 def test_node_ids_select_targets_and_items_beside_files(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_ordinary="def test_one(): pass", test_other="def test_two(): pass")
     pytester.makeini("[pytest]\nrnn_props_targets =\n    models:MyGRU\n    models:Leaky\n")
@@ -137,12 +138,14 @@ def test_an_option_that_means_nothing_is_a_usage_error(
     assert message in result.stderr.str()
 
 
+@pytest.mark.nightly
 def test_a_target_that_is_named_twice_is_checked_once_and_said_so(pytester: pytest.Pytester) -> None:
     result = run(pytester, "--rnn-props", "models:MyGRU", "--rnn-props", "models:MyGRU", *QUICK, "-k", "RP107")
     result.assert_outcomes(passed=1, warnings=1)
     result.stdout.fnmatch_lines(["*rnn-props: models:MyGRU is named 2 times; it is checked once"])
 
 
+@pytest.mark.nightly
 def test_items_have_a_marker_and_one_of_their_family(pytester: pytest.Pytester) -> None:
     arguments = ("--rnn-props", "models:MyGRU", "--co", "-q", "--strict-markers", *QUICK)
     result = run(pytester, *arguments, "-m", "rnn_props_type")
@@ -155,6 +158,7 @@ def test_every_family_has_its_marker() -> None:
     assert sorted({check.family for check in all_checks()}) == sorted(FAMILIES)
 
 
+@pytest.mark.nightly
 def test_junit_files_have_code_and_case_id(pytester: pytest.Pytester) -> None:
     run(pytester, "--rnn-props", "models:Leaky", "-k", "RP105", "--junitxml", "junit.xml", *QUICK)
     (case,) = ElementTree.parse(pytester.path / "junit.xml").iter("testcase")
@@ -165,6 +169,7 @@ def test_junit_files_have_code_and_case_id(pytester: pytest.Pytester) -> None:
     assert re.fullmatch("[0-9a-f]{6}", found["rnn_props_case_id"])
 
 
+@pytest.mark.nightly
 def test_advice_is_a_warning_and_strict_makes_it_a_failure(pytester: pytest.Pytester) -> None:
     arguments = ("--rnn-props", "torch.nn:GRUCell", "-k", "RP403", *QUICK)
     plain = run(pytester, *arguments)
@@ -173,6 +178,7 @@ def test_advice_is_a_warning_and_strict_makes_it_a_failure(pytester: pytest.Pyte
     strict.assert_outcomes(failed=1)
 
 
+@pytest.mark.nightly
 def test_hypothesis_statistics_have_the_checks(pytester: pytest.Pytester) -> None:
     arguments = ("--rnn-props", "models:MyGRU", "-k", "RP107", *QUICK)
     result = run(pytester, *arguments, "--hypothesis-show-statistics")
@@ -202,6 +208,7 @@ def test_without_targets_the_plugin_imports_neither_torch_nor_hypothesis_nor_ric
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.nightly
 def test_the_plugin_works_where_the_package_is_a_file_path(pytester: pytest.Pytester) -> None:
     pytester.mkdir("sub")
     pytester.makepyfile(**{"sub/models": MODELS})
@@ -210,6 +217,7 @@ def test_the_plugin_works_where_the_package_is_a_file_path(pytester: pytest.Pyte
     result.stdout.fnmatch_lines(["FAILED sub/models.py:Leaky::Leaky-RP105-type.dtype-cpu - RP105*"])
 
 
+@pytest.mark.nightly
 def test_the_configuration_of_the_repository_holds_here_too(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         own="""

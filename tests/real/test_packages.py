@@ -16,10 +16,7 @@ from rnn_props.inference import infer_contract
 from rnn_props.targets import load, parse
 
 #: One of each kind of convention, on every push; the rest at night.
-_OFTEN = {
-    "torch.ao.nn.quantizable:LSTM", "minGRU_pytorch.minLSTM:minLSTM", "torchnlp.nn:WeightDropLSTM",
-    "torchrecurrent:MGU",
-}  # fmt: skip
+_OFTEN = {"torch.ao.nn.quantizable:LSTM", "minGRU_pytorch.minLSTM:minLSTM", "torchrecurrent:MGU"}
 
 
 def _need(known: Known) -> None:

@@ -81,6 +81,7 @@ CASES = st.builds(
 
 
 @given(CASES)
+@pytest.mark.nightly
 def test_every_case_is_as_the_schema_says(case: Case) -> None:
     found = finding(case)
     VALIDATOR.validate(document(target_of(LSTM, result("RP201", "state.continuity", "failed", findings=(found,)))))

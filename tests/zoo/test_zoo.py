@@ -105,7 +105,7 @@ def _advice_only(specimen: zoo.Specimen) -> bool:
 def _correct() -> list[Any]:
     """Every correct module, two of three at night only."""
     return [
-        pytest.param(name, marks=[pytest.mark.nightly] if number % 3 else []) for number, name in enumerate(zoo.CORRECT)
+        pytest.param(name, marks=[pytest.mark.nightly] if number % 4 else []) for number, name in enumerate(zoo.CORRECT)
     ]
 
 
@@ -135,7 +135,9 @@ _SIX = tuple(f"torch.nn:{name}" for name in ("RNN", "GRU", "LSTM", "RNNCell", "G
 @pytest.mark.parametrize(
     "target",
     [
-        pytest.param(target, marks=[pytest.mark.nightly] if target.endswith(("GRU", "GRUCell", "RNN")) else [])
+        pytest.param(
+            target, marks=[pytest.mark.nightly] if target.endswith(("GRU", "GRUCell", "RNN", "RNNCell")) else []
+        )
         for target in _SIX
     ],
 )
