@@ -70,6 +70,7 @@ def results():
         found += [x.grad, *(item.grad for item in module.parameters())]
         weight = next(module.parameters())
         assert next(module.double().parameters()) is weight
+        found += [*nn.DataParallel(module).parameters()]
         found += [item for item in copy.deepcopy(module).state_dict().values()]
         found += [item for item in pickle.loads(pickle.dumps(module.state_dict())).values()]
     saved = io.BytesIO()

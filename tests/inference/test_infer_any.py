@@ -17,6 +17,7 @@ from rnn_props.contracts import Complex, Contract, Layers, Record, from_toml, to
 from rnn_props.inference import infer_contract
 from rnn_props.subjects import Factory, leaves, state_leaves, token_ids
 from rnn_props.targets import TargetError, load, parse
+from rnn_props.zoo.stepping import ConvolvedRecurrence
 
 HOME = "tests.inference.strangers"
 #: Convention, input, output, state.
@@ -178,22 +179,35 @@ def test_what_is_no_adapter_is_refused_with_the_methods_that_one_has() -> None:
     assert load(parse(f"{HOME}:MaskAdapter")) is strangers.MaskAdapter
 
 
-def _parallel(module: nn.Module) -> nn.Module:
-    """As it is where there is no accelerator, though a test of this process may have simulated one."""
-    wrapped = nn.DataParallel(module)
-    wrapped.device_ids = []
-    return wrapped
-
-
 @pytest.mark.parametrize(
     "wrap",
-    [_parallel, strangers.PassesAllOn, lambda module: torch.compile(module, backend="eager")],
+    [nn.DataParallel, strangers.PassesAllOn, lambda module: torch.compile(module, backend="eager")],
     ids=["DataParallel", "PassesAllOn", "compiled"],
 )
 def test_a_wrapper_is_held_to_what_the_module_inside_promises(wrap: Callable[[nn.Module], nn.Module]) -> None:
     contract = infer_contract(wrap(nn.LSTM(3, 5)))
     assert contract.torch_module == "LSTM"
     assert any("passes everything on" in line for line in contract.evidence)
+
+
+class ParallelLSTM(nn.DataParallel):
+    """A class whose forward names no argument."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(nn.LSTM(input_size, hidden_size))
+
+
+def test_a_class_that_passes_everything_on_is_held_to_what_is_inside() -> None:
+    contract = infer_contract(ParallelLSTM)
+    assert (contract.convention, contract.state) == ("rnn", ("L*D B P", "L*D B H"))
+
+
+def _streaming_block(d_model: int) -> nn.Module:
+    return ConvolvedRecurrence(d_model)
+
+
+def test_the_step_of_what_a_factory_builds_is_found() -> None:
+    assert infer_contract(_streaming_block).step == infer_contract(ConvolvedRecurrence).step != {}
 
 
 def test_a_scripted_module_is_inferred_from_its_schema() -> None:

@@ -10,6 +10,7 @@ there is nothing about it that this package would have to keep up to date.
 from __future__ import annotations
 
 import ctypes
+import importlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -26,6 +27,8 @@ _CPU, _OTHER = 1, 12
 _LABEL = ctypes.sizeof(ctypes.c_void_p)
 
 _C: Any = torch._C
+#: The module; `torch.nn.parallel` has a function of that name.
+_data_parallel: Any = importlib.import_module("torch.nn.parallel.data_parallel")
 _NEEDED = (
     "DispatchKey.CPU",
     "DispatchKeySet",
@@ -45,6 +48,7 @@ _NEEDED = (
 #: The same of objects other than `torch._C`: what it is called, the object, and what it needs to have.
 _NEEDED_ELSEWHERE: tuple[tuple[str, Any, tuple[str, ...]], ...] = (
     ("torch", torch, ("_register_device_module", "_neg_view", "__future__.set_swap_module_params_on_conversion")),
+    ("torch.nn.parallel.data_parallel", _data_parallel, ("_get_available_device_type",)),
     ("torch.utils", torch.utils, ("rename_privateuse1_backend", "generate_methods_for_privateuse1_backend")),
     ("torch.library", torch.library, ("Library.impl", "Library.fallback", "fallthrough_kernel")),
     ("torch.ops.aten.mul.Tensor", torch.ops.aten.mul.Tensor, ("_op", "_schema.arguments", "redispatch")),
@@ -114,6 +118,7 @@ def claim(name: str, module: object) -> None:
     _C._acc.register_python_privateuseone_hook(Hooks())
     _C._acc.register_python_privateuseone_device_guard(Guard())
     _make_storages(name)
+    _hide_from_data_parallel(name)
 
 
 def _make_storages(name: str) -> None:
@@ -132,6 +137,21 @@ def _make_storages(name: str) -> None:
         return as_device(torch.empty(0, dtype=torch.uint8).set_(inside)).untyped_storage()
 
     storage.__new__ = staticmethod(new)
+
+
+def _hide_from_data_parallel(name: str) -> None:
+    """Let `nn.DataParallel` pass everything on, as it does where there is no accelerator.
+
+    It moves its module to the first accelerator that torch lists, whichever it is, and hands out the input with
+    functions that are CUDA's alone.
+    """
+    listed = _data_parallel._get_available_device_type
+
+    def device_type() -> str | None:
+        found = listed()
+        return None if found == name else found
+
+    _data_parallel._get_available_device_type = device_type
 
 
 def as_device(tensor: Tensor) -> Tensor:

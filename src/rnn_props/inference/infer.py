@@ -69,8 +69,8 @@ def infer_contract(target: Any, arguments: Mapping[str, Value] | None = None, ad
         return _of_instance(target, signatures, adapter)
     if adapter is not None:
         return Probe(target, _general(target, signatures, fixed, adapter)).settle()
-    if not isinstance(target, type):
-        signatures = _with_forward_of_what_it_builds(target, signatures, fixed)
+    if not signatures.forward:
+        signatures = _with_methods_of_what_it_builds(target, signatures, fixed)
     own = next((name for cls, name in _CLASS_OF.items() if target is cls), None)
     contract = None
     if own is not None:
@@ -100,8 +100,9 @@ def _of_contract(contract: Contract, fixed: Mapping[str, Value]) -> Contract:
     return with_fixed(contract, fixed)
 
 
-def _with_forward_of_what_it_builds(target: Any, signatures: Signatures, fixed: Mapping[str, Value]) -> Signatures:
-    """A factory's signatures, with forward as in a module that it builds; as they were where it builds none."""
+def _with_methods_of_what_it_builds(target: Any, signatures: Signatures, fixed: Mapping[str, Value]) -> Signatures:
+    """The signatures of a factory, or of a class that passes everything on, with forward and the other methods as in a
+    module that it builds; as they were where it builds none."""
     sizes = {
         item.name: size
         for item in signatures.constructor
@@ -112,7 +113,7 @@ def _with_forward_of_what_it_builds(target: Any, signatures: Signatures, fixed: 
     except (TargetRaisedError, UnusableResultError):
         return signatures  # probing will say why
     found = read_signatures(module)
-    return replace(signatures, forward=found.forward, reset=found.reset)
+    return replace(found, constructor=signatures.constructor, open_ended=signatures.open_ended)
 
 
 def _check_arguments(signatures: Signatures, fixed: Mapping[str, Value]) -> None:
