@@ -23,8 +23,9 @@ import torch
 from torch import nn
 
 from rnn_props import devices
-from rnn_props.api import Options, run
+from rnn_props.api import run
 from rnn_props.numerics import ARITHMETIC, TF32, Arithmetic, Sensitivity, agreement
+from rnn_props.options import Options
 from rnn_props.reporting import Report, ReportBuilder, environment
 
 PAGE = Path(__file__).parents[1] / "docs" / "devices.md"

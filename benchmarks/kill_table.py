@@ -25,11 +25,11 @@ from pathlib import Path
 import torch
 
 from rnn_props import __version__, zoo
-from rnn_props.api import Options, resolve
 from rnn_props.checks import get
 from rnn_props.execution.events import ignore
 from rnn_props.execution.outcomes import TargetResult
 from rnn_props.execution.runner import Runner
+from rnn_props.options import Options, resolve
 from rnn_props.reporting.causes import by_telling
 
 PAGE = Path(__file__).parents[1] / "docs" / "kill-table.md"

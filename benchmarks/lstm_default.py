@@ -28,9 +28,10 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from rnn_props.api import Options, run
+from rnn_props.api import run
 from rnn_props.execution.events import CheckFinished, CheckStarted, Event
 from rnn_props.execution.outcomes import TargetResult
+from rnn_props.options import Options
 from rnn_props.reporting import ReportBuilder, environment
 from rnn_props.zoo import BUGS
 

@@ -28,11 +28,11 @@ import torch
 from tests.real.packages import KNOWN, Known
 
 import rnn_props
-from rnn_props.api import Options, resolve
 from rnn_props.contracts import structure_text
 from rnn_props.execution.events import ignore
 from rnn_props.execution.pool import TargetUnusableError
 from rnn_props.execution.runner import Runner
+from rnn_props.options import Options, resolve
 
 _ROOT = Path(__file__).resolve().parents[1]
 _SKIPPED = ("RP907", "RP908")

@@ -8,10 +8,11 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from rnn_props import strategies, testing
-    from rnn_props.api import Options, TargetChecks, assert_conforms, check, checks_for, infer_contract
+    from rnn_props.api import TargetChecks, assert_conforms, check, checks_for, infer_contract
     from rnn_props.cases import Case, Fault, Needs, Source, register_fault, register_fill
     from rnn_props.checks import register_check
     from rnn_props.contracts import Capabilities, Contract
+    from rnn_props.options import Options
     from rnn_props.pytest_items import parametrize
     from rnn_props.reporting.report import Report
     from rnn_props.subjects import Adapter
@@ -27,7 +28,7 @@ _HOMES = {
     "Contract": "rnn_props.contracts",
     "Fault": "rnn_props.cases",
     "Needs": "rnn_props.cases",
-    "Options": "rnn_props.api",
+    "Options": "rnn_props.options",
     "Report": "rnn_props.reporting.report",
     "Source": "rnn_props.cases",
     "Suite": "rnn_props.suite",

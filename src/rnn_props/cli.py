@@ -125,7 +125,7 @@ def check(
         except UnwritableError as error:
             raise click.UsageError(f"--json: {error}") from None
 
-    from rnn_props.api import Options
+    from rnn_props.options import Options
 
     return _run(unique, Options(**chosen), json_path, no_color)
 

@@ -12,11 +12,12 @@ from typing import Any
 
 from hypothesis import settings
 
-from rnn_props.api import Options, TargetChecks
+from rnn_props.api import TargetChecks
 from rnn_props.checks import get, select
 from rnn_props.contracts import Contract
 from rnn_props.execution import pins
 from rnn_props.generation import SuiteFile, Update, UpdateError, github_workflow, suite_file, updated
+from rnn_props.options import Options
 from rnn_props.reporting import UnwritableError, ensure_writable
 
 #: Where GitHub looks for workflows.
@@ -155,8 +156,7 @@ def _gone(path: Path, update: Update) -> str:
     if not update.deleted:
         return ""
     names, codes = ", ".join(update.deleted), ", ".join(update.deleted.values())
-    were, them = ("was", "it") if len(update.deleted) == 1 else ("were", "them")
     return (
-        f"{names} {were} written once and deleted, and {'stays' if them == 'it' else 'stay'} so: to have {them} again, "
-        f"take {codes} out of the list at the top of {path}"
+        f"deleted once, and not written again: {names} (to have a test again, take its code out of the list at the top "
+        f"of {path}: {codes})"
     )

@@ -21,6 +21,10 @@ FILE_NAME = "pyproject.toml"
 
 #: Where in a document something stands: the keys that lead to it, and indices into lists.
 Place = tuple[str | int, ...]
+#: What an entry of a target says of the contract, beside the state.
+_PARTS = ("convention", "input", "output", "reset", "padding", "vocabulary", "tolerance")
+#: Options of a run that an entry of a target may set, too.
+_OPTIONS = ("profile", "max_examples", "devices")
 
 
 class ConfigError(ValueError):
@@ -178,12 +182,6 @@ def _document(path: Path, source: str) -> dict[str, Any]:
         return tomllib.loads(source)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is no TOML: {error}") from None
-
-
-#: What an entry of a target says of the contract, beside the state.
-_PARTS = ("convention", "input", "output", "reset", "padding", "vocabulary", "tolerance")
-#: Options of a run that an entry of a target may set, too.
-_OPTIONS = ("profile", "max_examples", "devices")
 
 
 def _table(document: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -19,7 +19,7 @@ from rnn_props.pytest_items import CheckFailedError, RnnPropsWarning
 if TYPE_CHECKING:
     import torch
 
-    from rnn_props.api import Options
+    from rnn_props.options import Options
 
 __all__ = ["CheckFailedError", "RnnPropsWarning"]
 
@@ -88,7 +88,7 @@ def pytest_collection(session: pytest.Session) -> None:
     if ours:
         config.stash[items.NODE_IDS] = ours
         config.args = [argument for argument in config.args if argument not in ours]
-    from rnn_props.api import resolve
+    from rnn_props.options import resolve
 
     try:
         config.stash[items.OPTIONS] = options_of(config)
@@ -112,7 +112,7 @@ def pytest_make_collect_report(
 def options_of(config: pytest.Config) -> Options:
     """What is asked for: our options, where they leave it open Hypothesis's, and then `[tool.rnn_props]`."""
     from rnn_props import config as files
-    from rnn_props.api import Options
+    from rnn_props.options import Options
 
     given = {
         "checks": tuple(config.getoption("--rnn-props-checks")),

@@ -18,7 +18,7 @@ import torch
 from hypothesis import currently_in_test_context, event, settings
 
 from rnn_props import devices
-from rnn_props.api import Options, TargetChecks
+from rnn_props.api import TargetChecks
 from rnn_props.cases import Case
 from rnn_props.checks import Trial, get, select
 from rnn_props.contracts import Contract
@@ -28,6 +28,7 @@ from rnn_props.execution.jobs import Batch, CheckJob, Outcome, case_key, is_torc
 from rnn_props.execution.outcomes import CheckResult
 from rnn_props.execution.profiles import PROFILES
 from rnn_props.execution.worker import outcome_of
+from rnn_props.options import Options
 from rnn_props.pytest_items import RnnPropsWarning, worker_number
 from rnn_props.reporting.failure import failure_text
 from rnn_props.subjects import Factory, Stopwatch, kept_clean

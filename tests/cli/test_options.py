@@ -115,7 +115,7 @@ def test_options_reach_the_run(chosen: list[Any], tmp_path: Path) -> None:
 
 
 def test_options_that_are_left_out_are_those_of_the_python_interface(chosen: list[Any]) -> None:
-    from rnn_props.api import Options
+    from rnn_props.options import Options
 
     assert invoke("check", TARGET).exit_code == 0
     assert chosen == [((TARGET,), Options(), None)]

@@ -8,8 +8,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from rnn_props.api import Options, resolve
 from rnn_props.config import Config, ConfigError, Waiver, find, load_schema, read
+from rnn_props.options import Options, resolve
 
 WHOLE = """\
 [project]

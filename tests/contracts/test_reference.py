@@ -16,12 +16,13 @@ from torch import Tensor, nn
 
 import rnn_props
 from rnn_props import zoo
-from rnn_props.api import Options, resolve, target_name
+from rnn_props.api import target_name
 from rnn_props.cases import Case, Source
 from rnn_props.checks import Trial, get
 from rnn_props.cli import cli
 from rnn_props.contracts import Contract, ContractError, integers
 from rnn_props.inference import infer_contract
+from rnn_props.options import Options, resolve
 from rnn_props.subjects import Factory
 from rnn_props.targets import TargetError
 from rnn_props.zoo.fast import MinGRULoop, MinGRUScan, split_gates

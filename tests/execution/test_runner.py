@@ -17,7 +17,7 @@ import pytest
 import torch
 
 import rnn_props
-from rnn_props.api import Options, run
+from rnn_props.api import run
 from rnn_props.checks import get as get_check
 from rnn_props.contracts import Capabilities, Contract, integers
 from rnn_props.execution import plans, runner
@@ -26,6 +26,7 @@ from rnn_props.execution.outcomes import TargetResult
 from rnn_props.execution.plans import Plans
 from rnn_props.execution.profiles import PROFILES, Profile
 from rnn_props.inference import infer_contract
+from rnn_props.options import Options
 
 HERE = Path(__file__).parent
 AWKWARD = str(HERE / "awkward_targets.py")

@@ -142,8 +142,8 @@ def test_of_a_test_that_was_deleted_is_said_how_to_get_it_back(known_contract: P
     text = path.read_text(encoding="utf-8")
     shorter = text[: text.index("\n\n@PROPERTY", text.index("def test_shape_output"))]
     path.write_text(shorter, encoding="utf-8")
-    said = "test_type_dtype was written once and deleted, and stays so: to have it again, take RP105 out of the list"
-    note = f"rnn-props: note: {said} at the top of test_gru.py\n"
+    how = "to have a test again, take its code out of the list at the top of test_gru.py: RP105"
+    note = f"rnn-props: note: deleted once, and not written again: test_type_dtype ({how})\n"
     assert invoke(*arguments, "RP101,RP105", "--update") == (0, f"there is nothing to add to test_gru.py\n{note}")
     assert path.read_text(encoding="utf-8") == shorter
     now = (0, f"added to test_gru.py: test_shape_parameters\n{note}")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import rnn_props
 from rnn_props import zoo
-from rnn_props.contracts import Contract
+from rnn_props.contracts import Contract, Form
 from rnn_props.inference import infer_contract
 from rnn_props.subjects import Factory
 from rnn_props.targets import TargetError
@@ -107,6 +107,37 @@ class MaskBesideAState(nn.Module):
         return torch.stack(steps), h
 
 
+class MaskInAColumn(Mean):
+    def forward(self, x: Tensor, attention_mask: Tensor) -> Tensor:
+        if attention_mask.shape != (*x.shape[:2], 1):
+            raise ValueError(f"expected a mask (B, T, 1), got {tuple(attention_mask.shape)}")
+        return self.mean(x, attention_mask.squeeze(-1).bool())
+
+
+class MissingInputs(nn.Module):
+    """A mask of values that are missing: the state goes on, with zeros in their place."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.inner = nn.GRU(input_size, hidden_size, batch_first=True)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        result: tuple[Tensor, Tensor] = self.inner(x if mask is None else x * mask.unsqueeze(-1))
+        return result
+
+
+class SeveralEpisodesAndPadding(MaskBesideAState):
+    """Both flags must be given."""
+
+    def forward(self, x: Tensor, h: Tensor, episode_start: Tensor, padding_mask: Tensor) -> tuple[Tensor, Tensor]:
+        steps = []
+        for step in range(len(x)):
+            h = h.masked_fill(episode_start[step].unsqueeze(-1), 0.0)
+            h = torch.where(padding_mask[step].unsqueeze(-1), h, self.cell(x[step], h))
+            steps.append(h)
+        return torch.stack(steps), h
+
+
 class WithoutRegard(Mean):
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         output: Tensor = self.inner(x)[0]
@@ -151,6 +182,7 @@ def test_what_flags_of_episodes_mean_is_found_out(target: Any, form: str) -> Non
     [
         (OverWhatIsNotPadding, "padding mask"), (OverWhatIsMasked, "padding mask"), (NumbersForAMask, "mask float"),
         (zoo.MaskedClassifier, "mask"), (zoo.PaddingSeepsIn, "mask"), (MaskBesideAState, "mask"),
+        (MaskInAColumn, "mask column"),
     ],
 )  # fmt: skip
 def test_what_a_mask_marks_is_found_out(target: Any, form: str) -> None:
@@ -159,8 +191,33 @@ def test_what_a_mask_marks_is_found_out(target: Any, form: str) -> None:
     assert contract.forms == {"lengths": form}
 
 
+def test_a_mask_of_missing_inputs_is_none_of_padding() -> None:
+    contract = infer_contract(MissingInputs)
+    assert (contract.convention, contract.forms) == ("model", {})
+    assert any("'mask' is left out" in line for line in contract.evidence)
+
+
+def test_two_flags_that_must_be_given_are_both_read() -> None:
+    contract = infer_contract(SeveralEpisodesAndPadding)
+    assert contract.forms == {"starts": "start", "lengths": "padding mask"}
+
+
+@pytest.mark.parametrize("text", ["mask", "padding mask float", "mask column", "padding mask float column"])
+def test_a_form_is_written_as_it_was_read(text: str) -> None:
+    assert str(Form.parse("lengths", text)) == text
+
+
+@pytest.mark.parametrize(
+    ("what", "text"),
+    [("lengths", "start"), ("state", "mask"), ("starts", "end column float"), ("lengths", "maskfloat")],
+)
+def test_a_form_that_there_is_not_is_refused_with_those_that_there_are(what: str, text: str) -> None:
+    with pytest.raises(ValueError, match=rf"no '{what}' in the form '{text}'; there are lengths: mask, padding mask;"):
+        Contract(arguments={"lengths": "mask", "starts": "done"}, forms={what: text})
+
+
 def test_a_mask_that_keeps_nothing_out_is_an_error_that_says_so() -> None:
-    with pytest.raises(TargetError, match="however that is read, true or false, what stands at masked"):
+    with pytest.raises(TargetError, match="however that is read, true or false, masked steps are not"):
         infer_contract(WithoutRegard)
 
 

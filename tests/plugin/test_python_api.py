@@ -9,8 +9,9 @@ from hypothesis.database import InMemoryExampleDatabase
 from torch import Tensor, nn
 
 import rnn_props
-from rnn_props.api import Options, TargetChecks, target_name
+from rnn_props.api import TargetChecks, target_name
 from rnn_props.execution.jobs import case_key
+from rnn_props.options import Options
 
 QUICK: dict[str, Any] = {"profile": "quick", "seed": 0}
 

@@ -9,10 +9,10 @@ import importlib.metadata
 
 import pytest
 
-from rnn_props.api import Options, resolve
 from rnn_props.execution.events import ignore
 from rnn_props.execution.outcomes import TargetResult
 from rnn_props.execution.runner import Runner
+from rnn_props.options import Options, resolve
 
 pytest.importorskip("opacus", reason="opacus is not installed: pip install -e '.[real]'")
 pytestmark = [

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from rnn_props import zoo
-from rnn_props.api import Options, resolve
 from rnn_props.checks import all_checks, get
 from rnn_props.execution.events import ignore
 from rnn_props.execution.outcomes import CheckResult
 from rnn_props.execution.runner import Runner
+from rnn_props.options import Options, resolve
 
 pytestmark = pytest.mark.slow
 

@@ -72,7 +72,8 @@ def _starts(t: Trial) -> Tensor:
     time = t.rules.input.axis("T")
     draw = random.Random(t.case.input.seed)
     steps, rows = (t.sizes["T"] if time is not None else 1), t.sizes["B"]
-    ends = t.contract.forms.get("starts", "").startswith("end")
+    form = t.contract.form("starts")
+    ends = form is not None and form.kind == "end"
     flags = torch.zeros(steps, rows, dtype=torch.bool)
     for step in range(steps):
         for row in range(rows):

@@ -10,21 +10,13 @@ from rnn_props.checks import when
 from rnn_props.checks.registry import BASICS, check
 from rnn_props.checks.rejection import must_reject
 from rnn_props.checks.trial import Trial
-from rnn_props.contracts import Contract, ShapeRule
-from rnn_props.subjects import Result, cut
+from rnn_props.contracts import Contract
+from rnn_props.subjects import Result, beyond_lengths, cut
 
 
-def _beyond(t: Trial, tensor: Tensor, rule: ShapeRule) -> Tensor:
-    """Where a tensor with axes T and B is beyond its rows' lengths: a mask of the tensor's shape."""
-    time, batch = rule.axis("T"), rule.axis("B")
-    assert time is not None
-    assert batch is not None
-    steps = torch.arange(tensor.shape[time])
-    mask = steps[:, None] >= torch.tensor(t.case.lengths)[None, :]
-    if time > batch:
-        mask = mask.T
-    shape = [tensor.shape[axis] if axis in (time, batch) else 1 for axis in range(tensor.dim())]
-    return mask.reshape(shape).expand(tensor.shape)
+def _padded_input(t: Trial, value: float) -> Tensor:
+    """The input with a value beyond each row's length."""
+    return t.input.masked_fill(beyond_lengths(t.case.lengths, t.rules.input, t.input), value)
 
 
 def _alone(t: Trial, row: int) -> Result:
@@ -68,10 +60,9 @@ def padding(t: Trial) -> None:
     assert t.rules.output is not None
     result = t.call()
     t.shaped(result.output, t.rules.output, f"output for lengths {list(t.case.lengths)}")
-    beyond = _beyond(t, t.input, t.rules.input)
-    for value, name in ((1e3, "1000"), (-7.5, "-7.5")):
-        changed = t.call(torch.where(beyond, torch.full_like(t.input, value), t.input), lengths=t.lengths)
-        t.same_result(changed, result, f"after writing {name} into the padding of lengths {list(t.case.lengths)}")
+    for value in (1000, -7.5):
+        changed = t.call(_padded_input(t, value), lengths=t.lengths)
+        t.same_result(changed, result, f"after writing {value} into the padding of lengths {list(t.case.lengths)}")
     for row, length in enumerate(t.case.lengths):
         alone = _alone(t, row)
         what = f"row {row} of lengths {list(t.case.lengths)} against the same row alone"
@@ -86,7 +77,7 @@ def _padded_with(t: Trial, output: Tensor) -> None:
     assert t.rules.output is not None
     if t.contract.padding is None or t.rules.output.axis("T") is None:
         return
-    found = output[_beyond(t, output, t.rules.output)]
+    found = output[beyond_lengths(t.case.lengths, t.rules.output, output)]
     wanted = torch.full_like(found, t.contract.padding)
     t.same(found, wanted, f"output beyond lengths {list(t.case.lengths)} (expected {t.contract.padding:g})")
 
@@ -129,9 +120,7 @@ def empty_rows(t: Trial) -> None:
             f"{what}: final state against the initial state",
             t.rules.state,
         )
-    changed = t.call(
-        torch.where(_beyond(t, t.input, t.rules.input), torch.full_like(t.input, 1e3), t.input), lengths=t.lengths
-    )
+    changed = t.call(_padded_input(t, 1000), lengths=t.lengths)
     t.same_result(changed, result, f"{what}: after writing 1000 into the padding")
     others = [row for row, length in enumerate(t.case.lengths) if length > 0]
     for row in others:

@@ -2,7 +2,9 @@
 
 from rnn_props.contracts.capabilities import FLOAT_DTYPES, Capabilities
 from rnn_props.contracts.contract import (
+    OPEN,
     ROLE_NAMES,
+    SIZE_LETTERS,
     CallRules,
     Contract,
     ContractError,
@@ -10,6 +12,7 @@ from rnn_props.contracts.contract import (
 )
 from rnn_props.contracts.declared import check_declared, whole_contract, with_declared, with_fixed
 from rnn_props.contracts.domains import Domain, Value, booleans, choices, free, integers, probabilities
+from rnn_props.contracts.forms import Form
 from rnn_props.contracts.shapes import MEANINGS, Dimension, ShapeRule, ShapeRuleError
 from rnn_props.contracts.structures import (
     Complex,
@@ -27,7 +30,9 @@ from rnn_props.contracts.written import from_toml, to_python, to_toml
 __all__ = [
     "FLOAT_DTYPES",
     "MEANINGS",
+    "OPEN",
     "ROLE_NAMES",
+    "SIZE_LETTERS",
     "CallRules",
     "Capabilities",
     "Complex",
@@ -35,6 +40,7 @@ __all__ = [
     "ContractError",
     "Dimension",
     "Domain",
+    "Form",
     "Layers",
     "Record",
     "Rules",

@@ -11,6 +11,7 @@ from typing import Any
 
 from rnn_props.contracts.capabilities import Capabilities
 from rnn_props.contracts.domains import Domain, Value
+from rnn_props.contracts.forms import Form
 from rnn_props.contracts.shapes import ShapeRule
 from rnn_props.contracts.structures import (
     Rules,
@@ -24,8 +25,10 @@ from rnn_props.contracts.structures import (
 from rnn_props.targets import TargetError, load, name_of, parse
 
 CONVENTIONS = ("rnn", "cell", "model", "lengths", "stateful")
-#: The forms that arguments may have where they do not go in as they are.
-FORMS: Mapping[str, tuple[str, ...]] = {"lengths": ("mask", "padding mask"), "starts": ("start", "continue", "end")}
+#: How sentences of a contract's evidence begin that say what was not settled.
+OPEN = "open: "
+#: Letters of shape rules that stand for the value of one hyperparameter: its role.
+SIZE_LETTERS: Mapping[str, str] = {"I": "input_size", "H": "hidden_size", "O": "output_size", "V": "vocab_size"}
 _ARGUMENTS = ("lengths", "state", "time_spans", "starts")
 
 #: What an argument of a constructor means, by the names that people give it. The first of each row is the role.
@@ -155,9 +158,7 @@ class Contract:
         if unknown:
             raise ValueError(f"arguments has names for {', '.join(_ARGUMENTS)} (got one for {unknown[0]!r})")
         for what, form in self.forms.items():
-            if form.removesuffix(" column").removesuffix(" float") not in FORMS.get(what, ()):
-                known = "; ".join(f"{what}: {', '.join(forms)}" for what, forms in FORMS.items())
-                raise ValueError(f"forms has no {what!r} in the form {form!r}; there are {known}")
+            Form.parse(what, form)
         if self.result:
             read_result(self.result)
         if self.step:
@@ -188,6 +189,10 @@ class Contract:
         """Whether a call is a single step: a cell."""
         return "T" not in self.input.split()
 
+    def form(self, what: str) -> Form | None:
+        """The form in which `lengths` or `starts` go into a call; None where they go in the usual way."""
+        return Form.parse(what, self.forms[what]) if what in self.forms else None
+
     def role(self, role: str, hyperparameters: Mapping[str, Any], default: Any = None) -> Any:
         """The value of the hyperparameter that plays a role, or the default where there is none."""
         name = self.roles.get(role)
@@ -205,7 +210,7 @@ class Contract:
         for name, value in hyperparameters.items():
             if isinstance(value, tuple | list):
                 sizes |= {f"{name}_{index}": item for index, item in enumerate(value) if type(item) is int}
-        for letter, role in (("I", "input_size"), ("H", "hidden_size"), ("O", "output_size"), ("V", "vocab_size")):
+        for letter, role in SIZE_LETTERS.items():
             value = self.role(role, hyperparameters)
             if isinstance(value, tuple | list) and value:
                 value = value[-1]  # the width of the last layer is what comes out

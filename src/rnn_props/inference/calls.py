@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rnn_props.contracts import Contract
+from rnn_props.contracts import OPEN, Contract
 from rnn_props.inference.configure import FIRST, SECOND, SIZES
 from rnn_props.inference.documented import said_layout
-from rnn_props.inference.flags import OPEN, flag_readings, flags_fit, misread_flags, named_mask_counts, with_flags
+from rnn_props.inference.flags import flag_readings, flags_fit, misread_flags, named_mask_counts
 from rnn_props.inference.layout import ProbeError
 from rnn_props.inference.names import (
     DONE_NAMES,
@@ -62,6 +62,16 @@ class Roles:
     mask_required: bool = False
     starts: str = ""
     starts_required: bool = False
+
+    def flags_needed(self) -> list[str]:
+        """Masks and flags of episodes that must be given."""
+        needed = {self.starts: self.starts_required, self.mask: self.mask_required}
+        return [name for name, required in needed.items() if name and required]
+
+    def flags_left(self) -> list[str]:
+        """Masks and flags of episodes that may be left out."""
+        needed = self.flags_needed()
+        return [name for name in dict.fromkeys((self.starts, self.mask)) if name and name not in needed]
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +171,10 @@ class Caller:
             if named_mask_counts(misread.subject, misread.inputs, misread.state(self.sizes(misread.contract))):
                 return misread
             raise ProbeError(misread_flags(misread.contract))
-        assert first_error is not None
+        if first_error is None:
+            raise ProbeError(
+                f"its forward needs '{roles.mask}', which keeps steps out, and a call of one step has none"
+            )
         raise ProbeError(unusable(first_error, roles)) from first_error
 
     def _flags_fit(self, attempt: Attempt) -> bool:
@@ -169,17 +182,15 @@ class Caller:
 
     def with_optional_flags(self, contract: Contract, attempt: Attempt, roles: Roles) -> Contract:
         """The contract with a mask or episode flags that may be left out, where a call shows what they mean."""
-        for name, required in {roles.starts: roles.starts_required, roles.mask: roles.mask_required}.items():
-            if not name or required or contract.adapter is not None:
-                continue
-            options = flag_readings(contract, name, roles)
+        for name in () if contract.adapter is not None else roles.flags_left():
+            options = flag_readings(contract, [name], roles)
             calls = [call for option in options if (call := self._called(option, attempt)) is not None]
             fitting = next((call for call in calls if self._flags_fit(call)), None)
             if fitting is None and calls:
                 state = calls[0].state(self.sizes(contract))
                 fitting = calls[0] if named_mask_counts(calls[0].subject, calls[0].inputs, state) else None
             contract = fitting.contract if fitting is not None else contract.with_evidence(
-                f"{OPEN}'{name}' is left out: no call showed that it keeps anything out"
+                f"{OPEN}'{name}' is left out: no call showed that it keeps padding out"
             )  # fmt: skip
         return contract
 
@@ -247,14 +258,11 @@ class Caller:
                 generator=torch.Generator().manual_seed(0),
             )
         state = None if make is None else make(subject, sizes)
-        value = subject.call_raw(inputs, state, lengths=self._lengths(contract, sizes))
+        value = subject.call_raw(inputs, state)
         return Attempt(contract, make, how, subject, inputs, value)
 
     def sizes(self, contract: Contract) -> dict[str, int]:
         return contract.sizes(self.hyperparameters, FIRST, SECOND)
-
-    def _lengths(self, contract: Contract, sizes: Mapping[str, int]) -> list[int] | None:
-        return [sizes["T"]] * sizes["B"] if contract.convention == "lengths" else None
 
     def _contracts(self, roles: Roles, layouts: Sequence[str]) -> Iterator[Contract]:
         """Provisional contracts, the plainest last among equals: with the state coming out, if a flag makes it."""
@@ -269,8 +277,9 @@ class Caller:
                 tokens = self.vocabulary if layout in TOKENS else None
                 for width in features if tokens is None else features[:1]:
                     rule = " ".join(width if part == "I" else part for part in layout.split())
-                    if roles.mask_required or roles.starts_required:
-                        yield from with_flags(replace(base, input=rule, vocabulary=tokens), roles)
+                    needed = roles.flags_needed()
+                    if needed:
+                        yield from flag_readings(replace(base, input=rule, vocabulary=tokens), needed, roles)
                     elif not roles.lengths_required:
                         yield replace(base, input=rule, vocabulary=tokens)
                     elif layout in ("T B I", "T B"):

@@ -6,8 +6,7 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import fields
 
-from rnn_props.contracts import Capabilities, Contract, Domain, structure_text
-from rnn_props.inference.flags import OPEN
+from rnn_props.contracts import OPEN, Capabilities, Contract, Domain, structure_text
 
 
 def contract_text(target: str, contract: Contract, width: int = 100, note: str = "") -> str:
@@ -46,8 +45,9 @@ def _call_lines(contract: Contract) -> list[str]:
     if contract.result:
         lines.append(f"a call returns {_result(contract.result)}")
     for what, argument in contract.arguments.items():
-        names = ", ".join(argument.split())
-        lines.append(f"{_GOES_IN[what]} {names}{form_text(contract.forms.get(what, ''))}")
+        form = contract.form(what)
+        words = "" if form is None else f", {form.words(what)}"
+        lines.append(f"{_GOES_IN[what]} {', '.join(argument.split())}{words}")
     if contract.keywords:
         given = ", ".join(f"{name}={value!r}" for name, value in contract.keywords.items())
         lines.append(f"every call has {given}")
@@ -65,22 +65,6 @@ _GOES_IN = {
     "time_spans": "time spans go in as",
     "state": "the state goes in as",
 }
-_FORMS = {
-    "mask": "a mask that is true at a row's steps",
-    "padding mask": "a mask that is true beyond a row's end",
-    "start": "true at its first step",
-    "continue": "false at its first step, and true elsewhere",
-    "end": "true at the last step before it",
-}
-
-
-def form_text(form: str) -> str:
-    """The form of an argument in words, after a comma; "" for the usual one."""
-    if not form:
-        return ""
-    kind = form.removesuffix(" column").removesuffix(" float")
-    more = (", in numbers" if "float" in form else "") + (", with a last axis of size 1" if "column" in form else "")
-    return f", {_FORMS[kind]}{more}"
 
 
 def _result(result: str) -> str:

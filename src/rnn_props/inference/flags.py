@@ -6,34 +6,43 @@ or after it. Calls do: what a mask keeps out has no effect, and nothing passes t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from rnn_props.contracts import Contract
+from rnn_props.contracts import Contract, Form
 from rnn_props.inference.names import CLEAR_MASKS, START_NAMES
-from rnn_props.subjects import Subject, TargetRaisedError, UnusableResultError, leaves
+from rnn_props.subjects import (
+    Subject,
+    TargetRaisedError,
+    UnusableResultError,
+    beyond_lengths,
+    cut,
+    leaves,
+    map_tree,
+    no_starts,
+)
 
 if TYPE_CHECKING:
     from rnn_props.inference.calls import Roles
 
-#: How sentences of the evidence begin that say what was not settled.
-OPEN = "open: "
 #: Changes of an input until one shows, as for influence.
 _NUDGES = (1.0, 30.0)
 
 
-def with_flags(base: Contract, roles: Roles) -> Iterator[Contract]:
-    """Contracts under which the flags that forward needs go in, one for each way to read them."""
-    name = roles.starts if roles.starts_required else roles.mask
-    yield from flag_readings(base, name, roles)
+def flag_readings(contract: Contract, names: Sequence[str], roles: Roles) -> Iterator[Contract]:
+    """Contracts under which flags go in, one for each way to read them."""
+    if not names:
+        yield contract
+        return
+    for found in _readings(contract, names[0], roles):
+        yield from flag_readings(found, names[1:], roles)
 
 
-def flag_readings(contract: Contract, name: str, roles: Roles) -> Iterator[Contract]:
-    """Contracts under which a flag goes in, one for each way to read it."""
+def _readings(contract: Contract, name: str, roles: Roles) -> Iterator[Contract]:
     if name == roles.starts and "starts" not in contract.arguments:
         yield from (of_starts(contract, name, form) for form in start_forms(name, one_step=contract.one_step))
     if name == roles.mask and "lengths" not in contract.arguments and "T" in contract.input.split():
@@ -54,7 +63,7 @@ def mask_forms(name: str) -> list[str]:
     kinds = ["mask", "padding mask"]
     if "pad" in name and "non" not in name and "attention" not in name:
         kinds.reverse()
-    return [f"{kind}{number}" for number in ("", " float") for kind in kinds]
+    return _in_all_forms(kinds)
 
 
 def start_forms(name: str, *, one_step: bool) -> list[str]:
@@ -64,15 +73,21 @@ def start_forms(name: str, *, one_step: bool) -> list[str]:
         kinds = ["start"]  # the name says it: a reset one step off is a bug, and no other convention
     elif "not" in name or "non" in name or name.startswith(("mask", "cont")):
         kinds = ["continue", *(kind for kind in kinds if kind != "continue")]
-    return [f"{kind}{number}{last}" for last in ("", " column") for number in ("", " float") for kind in kinds]
+    return _in_all_forms(kinds)
+
+
+def _in_all_forms(kinds: Sequence[str]) -> list[str]:
+    return [str(Form(kind, numbers, column)) for column in (False, True) for numbers in (False, True) for kind in kinds]
 
 
 def flags_fit(subject: Subject, inputs: Tensor, state: Any) -> bool:
     """Whether the flags of a contract do in a call what its form of them says."""
     contract = subject.contract
     try:
-        if "lengths" in contract.forms:
-            return _keeps_out(subject, inputs, state)
+        if "lengths" in contract.forms and not _keeps_out(subject, inputs, state):
+            return False
+        if "starts" not in contract.forms:
+            return True
         if contract.arguments["starts"] in START_NAMES:
             return _changes_something(subject, inputs, state)
         return _begins_anew(subject, inputs, state)
@@ -86,14 +101,11 @@ def named_mask_counts(subject: Subject, inputs: Tensor, state: Any) -> bool:
     if "lengths" not in contract.forms or contract.arguments["lengths"] not in CLEAR_MASKS:
         return False
     rule = subject.rules().input
-    time, batch = rule.axis("T"), rule.axis("B")
-    assert time is not None
-    assert batch is not None
-    whole = [inputs.shape[time]] * inputs.shape[batch]
+    steps, rows = (inputs.shape[rule.axis(letter) or 0] for letter in ("T", "B"))
     try:
         one, two = (
             _results(subject.call_raw(inputs, state, lengths=lengths))
-            for lengths in (whole, [length - 1 for length in whole])
+            for lengths in ([steps] * rows, [steps - 1] * rows)
         )
     except (TargetRaisedError, UnusableResultError):
         return False
@@ -102,7 +114,7 @@ def named_mask_counts(subject: Subject, inputs: Tensor, state: Any) -> bool:
 
 def misread_flags(contract: Contract) -> str:
     """Why no way to read the flags that forward needs is right."""
-    what = "what stands at masked steps reaches the results" if "lengths" in contract.forms else (
+    what = "masked steps are not as though they were not there" if "lengths" in contract.forms else (
         "what was before a flagged step reaches the results after it"
     )  # fmt: skip
     name = contract.arguments["lengths" if "lengths" in contract.forms else "starts"]
@@ -113,26 +125,47 @@ def misread_flags(contract: Contract) -> str:
 
 
 def _keeps_out(subject: Subject, inputs: Tensor, state: Any) -> bool:
-    """What stands beyond the rows' lengths has no effect on anything, and what stands before has one."""
+    """What stands beyond the rows' lengths has no effect on anything, and what stands before has one.
+
+    Where the name may mean another kind of mask, one of inputs that are missing, steps that are masked must be as
+    though they were not there.
+    """
     rule = subject.rules().input
-    time, batch = rule.axis("T"), rule.axis("B")
-    assert time is not None
-    assert batch is not None
-    steps, rows = inputs.shape[time], inputs.shape[batch]
+    steps, rows = (inputs.shape[rule.axis(letter) or 0] for letter in ("T", "B"))
     lengths = [steps - 1 - row % 3 for row in range(rows)]
-    beyond = torch.arange(steps)[:, None] >= torch.tensor(lengths)[None, :]
-    shape = [inputs.shape[axis] if axis in (time, batch) else 1 for axis in range(inputs.dim())]
-    beyond = (beyond.T if batch < time else beyond).reshape(shape).expand(inputs.shape)
+    beyond = beyond_lengths(lengths, rule, inputs)
 
     def run(changed: Tensor) -> Mapping[str, Tensor]:
         return _results(subject.call_raw(changed, state, lengths=lengths))
 
+    if subject.contract.arguments["lengths"] not in CLEAR_MASKS and not _as_if_shorter(subject, inputs, state):
+        return False
     before = run(inputs)
     return any(
         _differs(before, run(torch.where(beyond, inputs, inputs + nudge)))
         and not _differs(before, run(torch.where(beyond, inputs + nudge, inputs)))
         for nudge in _NUDGES
     )
+
+
+def _as_if_shorter(subject: Subject, inputs: Tensor, state: Any) -> bool:
+    """Whether sequences of which the last steps are masked give what shorter ones give."""
+    rule = subject.rules().input
+    time, batch = (rule.axis(letter) or 0 for letter in ("T", "B"))
+    steps = inputs.shape[time] - 2
+    masked = _results(subject.call_raw(inputs, state, lengths=[steps] * inputs.shape[batch]))
+    short = _results(subject.call_raw(cut(inputs, rule, "T", 0, steps), state))
+    if masked.keys() != short.keys():
+        return False
+    begun = {name: _narrowed(value, tuple(short[name].shape)) for name, value in masked.items()}
+    return not _differs(begun, short, rtol=1e-4, atol=1e-5)
+
+
+def _narrowed(value: Tensor, shape: Sequence[int]) -> Tensor:
+    """The beginning of a tensor along each axis, as long as another tensor is."""
+    for axis, (size, wanted) in enumerate(zip(value.shape, shape, strict=False)):
+        value = value.narrow(axis, 0, min(size, wanted))
+    return value
 
 
 def _begins_anew(subject: Subject, inputs: Tensor, state: Any) -> bool:
@@ -142,7 +175,7 @@ def _begins_anew(subject: Subject, inputs: Tensor, state: Any) -> bool:
     if time is None:
         return _forgets_state(subject, inputs, state)
     boundary = inputs.shape[time] // 2
-    starts = _none(subject, inputs)
+    starts = no_starts(subject.rules().input, inputs)
     starts.select(0 if time == 0 else 1, boundary).fill_(True)
 
     def run(step: int, nudge: float, flags: Tensor) -> Mapping[str, Tensor]:
@@ -151,7 +184,7 @@ def _begins_anew(subject: Subject, inputs: Tensor, state: Any) -> bool:
         found = _results(subject.call_raw(changed, state, starts=flags))
         return {name: _after(value, inputs.shape[time], boundary) for name, value in found.items()}
 
-    nothing = _none(subject, inputs)
+    nothing = no_starts(subject.rules().input, inputs)
     for nudge in _NUDGES:
         cut = not _differs(run(boundary - 1, 0.0, starts), run(boundary - 1, nudge, starts))
         carried = _differs(run(boundary - 1, 0.0, nothing), run(boundary - 1, nudge, nothing))
@@ -165,7 +198,7 @@ def _forgets_state(subject: Subject, inputs: Tensor, state: Any) -> bool:
     if state is None:
         state = subject.unpack(subject.call_raw(inputs)).state
     other = _moved(state)
-    everywhere = ~_none(subject, inputs)
+    everywhere = ~no_starts(subject.rules().input, inputs)
 
     def run(given: Any, flags: Tensor) -> Mapping[str, Tensor]:
         return _results(subject.call_raw(inputs, given, starts=flags))
@@ -176,7 +209,7 @@ def _forgets_state(subject: Subject, inputs: Tensor, state: Any) -> bool:
 
 def _changes_something(subject: Subject, inputs: Tensor, state: Any) -> bool:
     """Whether flags have any effect."""
-    flags = _none(subject, inputs)
+    flags = no_starts(subject.rules().input, inputs)
     plain = _results(subject.call_raw(inputs, state, starts=flags))
     time = subject.rules().input.axis("T")
     if time is None and state is not None:
@@ -186,15 +219,7 @@ def _changes_something(subject: Subject, inputs: Tensor, state: Any) -> bool:
 
 
 def _moved(state: Any) -> Any:
-    if isinstance(state, Tensor):
-        return state + 1
-    return type(state)(_moved(item) for item in state) if isinstance(state, tuple | list) else state
-
-
-def _none(subject: Subject, inputs: Tensor) -> Tensor:
-    rule = subject.rules().input
-    axes = sorted(axis for letter in ("T", "B") if (axis := rule.axis(letter)) is not None)
-    return torch.zeros([inputs.shape[axis] for axis in axes], dtype=torch.bool)
+    return map_tree(lambda leaf: leaf + 1, state)
 
 
 def _after(value: Tensor, steps: int, boundary: int) -> Tensor:
@@ -207,9 +232,9 @@ def _results(value: Any) -> dict[str, Tensor]:
     return {name: leaf.detach().clone() for name, leaf in leaves(value)}
 
 
-def _differs(one: Mapping[str, Tensor], two: Mapping[str, Tensor]) -> bool:
+def _differs(one: Mapping[str, Tensor], two: Mapping[str, Tensor], *, rtol: float = 1e-5, atol: float = 1e-7) -> bool:
     """Whether two results differ by more than rounding; what is not a number differs from everything."""
     return any(
-        value.shape != two[name].shape or not torch.allclose(value, two[name], rtol=1e-5, atol=1e-7)
+        value.shape != two[name].shape or not torch.allclose(value, two[name], rtol=rtol, atol=atol)
         for name, value in one.items()
     )

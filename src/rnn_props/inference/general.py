@@ -9,20 +9,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnn_props.contracts import Contract, Domain, structure_text
+from rnn_props.contracts import OPEN, Contract, Domain, structure_text
 from rnn_props.inference.calls import Attempt, Caller, Roles, read_roles
 from rnn_props.inference.configure import FIRST, SECOND, simplest
-from rnn_props.inference.flags import OPEN
 from rnn_props.inference.layout import ProbeError, axis_of, influence, is_diagonal, which_is_batch
 from rnn_props.inference.shapes_seen import Variation
 from rnn_props.inference.signature import Signatures
 from rnn_props.inference.splitting import (
     Observer,
     Parts,
-    named_fields,
     output_field,
     output_rule,
     parts_of,
+    result_fields,
     state_structure,
 )
 from rnn_props.inference.stepping import with_step
@@ -62,7 +61,7 @@ def of_calls(target: Any, signatures: Signatures, contract: Contract) -> Contrac
     contract = _of_any_width(contract, attempt, caller)
     contract = _with_batch_first(contract, observer)
     contract = caller.with_optional_flags(contract, attempt, roles)
-    contract = _known_by(contract, attempt, roles, output)
+    contract = _known_by(contract)
     return with_step(target, contract, signatures, attempt) if signatures.step else contract
 
 
@@ -153,7 +152,7 @@ def _parts(caller: Caller, attempt: Attempt, roles: Roles) -> Parts | None:
     """How the returned value splits. A state that goes in again where input and hidden size are equal, and only there,
     is one all the same: that it does not elsewhere is for checks to say."""
     if not roles.states:
-        fields = named_fields(attempt.value)
+        fields = result_fields(attempt.value)
         output = output_field(fields) if fields is not None else ""
         return Parts(f"{output}=output", fields[output], None) if fields is not None and output else None
     found = parts_of(attempt, len(roles.states))
@@ -207,11 +206,7 @@ def _repeated(caller: Caller, attempt: Attempt, parts: Parts | None) -> Any:
         if attempt.contract.reset:
             value = caller.call(attempt.contract, attempt.make, attempt.how, changed).value
         else:
-            lengths = None
-            if contract.convention == "lengths":
-                sizes = caller.sizes(contract)
-                lengths = [sizes["T"]] * sizes["B"]
-            value = subject.call_raw(changed, attempt.state(caller.sizes(contract)), lengths=lengths)
+            value = subject.call_raw(changed, attempt.state(caller.sizes(contract)))
         if adapter is not None:
             return adapter.split_state(value)[0]
         return _first(contract, value)
@@ -352,7 +347,7 @@ def _with_batch_first(contract: Contract, observer: Observer) -> Contract:
     )
 
 
-def _known_by(contract: Contract, attempt: Attempt, roles: Roles, output: Tensor | None) -> Contract:
+def _known_by(contract: Contract) -> Contract:
     """The contract under its convention, with what forward's arguments are."""
     sentences: list[str] = []
     if contract.vocabulary is not None:
@@ -364,10 +359,10 @@ def _known_by(contract: Contract, attempt: Attempt, roles: Roles, output: Tensor
         sentences.append(f"what '{contract.arguments['lengths']}' marks as padding has no effect on a call")
     elif "lengths" in contract.arguments:
         sentences.append(f"its forward takes each row's length as '{contract.arguments['lengths']}'")
-    if "starts" in contract.arguments:
-        sentences.append(f"'{contract.arguments['starts']}' says where an episode begins")
         if contract.capabilities.relative_lengths:
             sentences.append("numbers of steps are refused as lengths, parts of the longest are taken")
+    if "starts" in contract.arguments:
+        sentences.append(f"'{contract.arguments['starts']}' says where an episode begins")
     if contract.adapter is not None or contract.convention == "lengths":
         convention = contract.convention
     elif contract.state is not None:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnn_props.contracts import Contract, Structure
+from rnn_props.contracts import SIZE_LETTERS, Contract, Structure
 from rnn_props.inference.calls import Attempt
 from rnn_props.inference.configure import simplest
 from rnn_props.inference.layout import ProbeError
@@ -20,8 +20,8 @@ from rnn_props.subjects import (
     Subject,
     TargetRaisedError,
     UnusableResultError,
-    fields_of,
     main_output,
+    named_parts,
     split,
 )
 
@@ -66,7 +66,7 @@ def _patterns(value: Any, one_step: bool, names: int) -> Iterator[str]:
         if one_step:
             yield "state"
         return
-    if (fields := named_fields(value)) is not None:
+    if (fields := result_fields(value)) is not None:
         yield from _fields_patterns(fields, one_step)
         return
     if not isinstance(value, tuple | list):
@@ -84,11 +84,12 @@ def _patterns(value: Any, one_step: bool, names: int) -> Iterator[str]:
         yield "output, state, *_"
 
 
-def named_fields(value: Any) -> Mapping[str, Any] | None:
-    """The fields of a dict, a named tuple or a dataclass; None of anything else."""
-    if isinstance(value, Mapping):
-        return value if all(isinstance(name, str) and name.isidentifier() for name in value) else None
-    return fields_of(value)
+def result_fields(value: Any) -> Mapping[str, Any] | None:
+    """The fields of a returned object or dict that can be named in a contract's `result`; None of anything else."""
+    fields = named_parts(value)
+    if fields is None or not all(isinstance(name, str) and name.isidentifier() for name in fields):
+        return None
+    return fields
 
 
 def output_field(fields: Mapping[str, Any]) -> str:
@@ -121,7 +122,7 @@ def _goes_in_again(attempt: Attempt, result: str, state: Any) -> bool:
 def _has_tensors(value: Any) -> bool:
     if isinstance(value, Tensor):
         return value.dim() > 0
-    fields = fields_of(value) or (value if isinstance(value, Mapping) else None)
+    fields = named_parts(value)
     if fields is not None:
         return any(_has_tensors(item) for item in fields.values())
     return isinstance(value, tuple | list) and any(_has_tensors(item) for item in value)
@@ -131,11 +132,9 @@ def shapes(tree: Any) -> Any:
     """The shapes in a tree, whatever the containers are."""
     if isinstance(tree, Tensor):
         return tuple(tree.shape)
-    fields = fields_of(tree)
+    fields = named_parts(tree)
     if fields is not None:
         return [shapes(item) for item in fields.values()]
-    if isinstance(tree, Mapping):
-        return [shapes(item) for item in tree.values()]
     if isinstance(tree, tuple | list):
         return [shapes(item) for item in tree]
     return None
@@ -161,8 +160,7 @@ class Observer:
             subject = Factory(self._target, contract).subject(hyperparameters, 0, dtype="float32")
             shape = [sizes[part] if part in sizes else int(part) for part in (rule or contract.input).split()]
             inputs = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-            lengths = [seq_len] * batch if contract.convention == "lengths" else None
-            value = subject.call_raw(inputs, self._attempt.state(sizes, subject), lengths=lengths)
+            value = subject.call_raw(inputs, self._attempt.state(sizes, subject))
             return self.split(subject, value)
         except (TargetRaisedError, UnusableResultError):
             return None
@@ -193,8 +191,7 @@ class Observer:
 
     def _others(self) -> Iterator[tuple[str, str, Any]]:
         """For each hyperparameter that counts something: its name, its letter, and another value."""
-        letters = {"input_size": "I", "hidden_size": "H", "output_size": "O", "num_layers": "L", "bidirectional": "D"}
-        letters["vocab_size"] = "V"
+        letters = {**{role: letter for letter, role in SIZE_LETTERS.items()}, "num_layers": "L", "bidirectional": "D"}
         roles = {name: role for role, name in self._contract.roles.items()}
         for name, domain in self._contract.hyperparameters.items():
             value, values = self.base[name], [item for item in domain.values if item != self.base[name]]

@@ -9,12 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnn_props.contracts import Contract, ShapeRule
+from rnn_props.contracts import OPEN, Contract, ShapeRule
 from rnn_props.inference.calls import Attempt
 from rnn_props.inference.configure import SECOND, simplest
-from rnn_props.inference.flags import OPEN
 from rnn_props.inference.signature import Signatures
-from rnn_props.subjects import Factory, Subject, TargetRaisedError, UnusableResultError, cut
+from rnn_props.subjects import Factory, Subject, TargetRaisedError, UnusableResultError, cut, map_tree
 
 #: Steps that are tried in a row.
 _STEPS = 3
@@ -41,7 +40,7 @@ def with_step(target: Any, contract: Contract, signatures: Signatures, attempt: 
             subject = Factory(target, found).subject(hyperparameters, 0, dtype="float32")
             outputs = _outputs(subject, inputs, attempt, sizes)
             first = subject.call(cut(inputs, rule, "T", 0, 1), attempt.state(sizes, subject)).output
-        except (TargetRaisedError, UnusableResultError, RuntimeError, TypeError, AttributeError, IndexError):
+        except (TargetRaisedError, UnusableResultError):
             continue
         axis = contract.rules(hyperparameters).output.axis("T")  # type: ignore[union-attr]
         same_rank = "T" in step["input"].split()
@@ -81,7 +80,7 @@ def _outputs(subject: Subject, inputs: Tensor, attempt: Attempt, sizes: Mapping[
         state = subject.first_state(sizes["B"])
     else:
         state = subject.call(cut(inputs, rule, "T", 0, 1), attempt.state(sizes, subject)).state
-        state = _zeros(state)
+        state = map_tree(torch.zeros_like, state)
     outputs = []
     for step in range(_STEPS):
         result = subject.step(cut(inputs, rule, "T", step, step + 1).reshape(shape), state)
@@ -90,11 +89,3 @@ def _outputs(subject: Subject, inputs: Tensor, attempt: Attempt, sizes: Mapping[
         outputs.append(result.output)
         state = result.state
     return outputs
-
-
-def _zeros(state: Any) -> Any:
-    if isinstance(state, Tensor):
-        return torch.zeros_like(state)
-    if isinstance(state, dict):
-        return {name: _zeros(item) for name, item in state.items()}
-    return type(state)(_zeros(item) for item in state) if isinstance(state, tuple | list) else state

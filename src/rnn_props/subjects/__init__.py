@@ -1,7 +1,18 @@
 """The module under test: built, called, its results unpacked, torch's global state kept clean."""
 
 from rnn_props.subjects.adapters import Adapter, as_adapter, load_adapter
-from rnn_props.subjects.calling import UnusableResultError, canonical, fields_of, main_output, native, split, token_ids
+from rnn_props.subjects.calling import (
+    UnusableResultError,
+    beyond_lengths,
+    canonical,
+    fields_of,
+    main_output,
+    named_parts,
+    native,
+    no_starts,
+    split,
+    token_ids,
+)
 from rnn_props.subjects.frames import died_in_torch, own_frame_of_death
 from rnn_props.subjects.hidden import hidden_tensors, registered_tensors
 from rnn_props.subjects.hygiene import GlobalState, filled_memory, kept_clean
@@ -30,6 +41,7 @@ __all__ = [
     "UnusableResultError",
     "as_adapter",
     "as_builder",
+    "beyond_lengths",
     "canonical",
     "clone",
     "cut",
@@ -45,7 +57,9 @@ __all__ = [
     "main_output",
     "map_tree",
     "map_with_rules",
+    "named_parts",
     "native",
+    "no_starts",
     "own_frame_of_death",
     "registered_tensors",
     "select",

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from rnn_props.contracts import Complex, Contract, Layers, Record, ShapeRule, Structure, read_result
+from rnn_props.contracts import Complex, Contract, Form, Layers, Record, ShapeRule, Structure, read_result
 from rnn_props.subjects.trees import like
 from rnn_props.targets import load, parse
 
@@ -71,6 +71,11 @@ def fields_of(value: Any) -> dict[str, Any] | None:
     return None
 
 
+def named_parts(value: Any) -> Mapping[str, Any] | None:
+    """The fields of a named tuple or a dataclass, or a mapping as it is; None of anything else."""
+    return value if isinstance(value, Mapping) else fields_of(value)
+
+
 def _is_pairs(tree: Tree) -> bool:
     return isinstance(tree, Tensor) and tree.dim() > 0 and tree.shape[-1] == 2 and tree.dtype in _COMPLEX
 
@@ -117,10 +122,10 @@ def call_arguments(
     """
     keywords: dict[str, Any] = dict(contract.keywords)
     if lengths is not None:
-        keywords[contract.arguments["lengths"]] = _in_form(lengths, inputs, contract, rule, dtype)
+        keywords[contract.arguments["lengths"]] = _given_lengths(lengths, inputs, contract, rule, dtype)
     if starts is not None:
-        keywords[contract.arguments["starts"]] = _flags(
-            starts, contract.forms.get("starts", "start"), None if rule is None else rule.axis("T"), dtype
+        keywords[contract.arguments["starts"]] = _given_starts(
+            starts, contract.form("starts") or Form("start"), None if rule is None else rule.axis("T"), dtype
         )
     if state is None:
         return (inputs,), keywords
@@ -138,35 +143,57 @@ def call_arguments(
     return (inputs,), {**keywords, **dict(zip(names, members, strict=True))}
 
 
-def _in_form(lengths: Tensor, inputs: Any, contract: Contract, rule: ShapeRule | None, dtype: torch.dtype) -> Tensor:
+def _given_lengths(
+    lengths: Tensor, inputs: Any, contract: Contract, rule: ShapeRule | None, dtype: torch.dtype
+) -> Tensor:
     """Lengths as the module takes them: numbers of steps, parts of the longest, or a mask."""
-    if rule is None or not isinstance(inputs, Tensor):
+    form = contract.form("lengths")
+    if rule is None or not isinstance(inputs, Tensor) or not (form or contract.capabilities.relative_lengths):
         return lengths
-    time, batch = rule.axis("T"), rule.axis("B")
-    assert time is not None
-    if time >= inputs.dim():
+    time = rule.axis("T")
+    if time is None or time >= inputs.dim():
         return lengths  # a fault has taken the axis
-    form = contract.forms.get("lengths")
-    if form is not None:
-        steps = torch.arange(inputs.shape[time], device=lengths.device)
-        within = steps[:, None] < lengths[None, :]
-        within = within.T if batch is not None and batch < time else within
-        mask = ~within if form.startswith("padding mask") else within
-        return (mask.to(dtype) if "float" in form else mask).to(inputs.device)
-    if contract.capabilities.relative_lengths:
+    if form is None:
         return lengths.to(torch.get_default_dtype()) / inputs.shape[time]
-    return lengths
+    within = within_lengths(lengths, rule, inputs.shape[time])
+    return _in_form(~within if form.kind == "padding mask" else within, form, dtype).to(inputs.device)
 
 
-def _flags(starts: Tensor, form: str, time: int | None, dtype: torch.dtype) -> Tensor:
+def _given_starts(starts: Tensor, form: Form, time: int | None, dtype: torch.dtype) -> Tensor:
     """Where episodes begin, as the module takes it."""
-    flags = ~starts if form.startswith("continue") else starts
-    if form.startswith("end") and time is not None:  # an episode ends one step before the next one begins
+    flags = ~starts if form.kind == "continue" else starts
+    if form.kind == "end" and time is not None:  # an episode ends one step before the next one begins
         axis = min(time, starts.dim() - 1)
         flags = starts.roll(-1, axis)
         flags.select(axis, -1).fill_(False)
-    flags = flags.to(dtype) if "float" in form else flags
-    return flags.unsqueeze(-1) if "column" in form else flags
+    return _in_form(flags, form, dtype)
+
+
+def _in_form(flags: Tensor, form: Form, dtype: torch.dtype) -> Tensor:
+    flags = flags.to(dtype) if form.numbers else flags
+    return flags.unsqueeze(-1) if form.column else flags
+
+
+def within_lengths(lengths: Tensor, rule: ShapeRule, steps: int) -> Tensor:
+    """Which steps are within their row's length: bools `(T, B)` or `(B, T)`, as in a rule that has both."""
+    within = torch.arange(steps, device=lengths.device)[:, None] < lengths[None, :]
+    time, batch = rule.axis("T"), rule.axis("B")
+    return within.T if time is not None and batch is not None and batch < time else within
+
+
+def beyond_lengths(lengths: Sequence[int], rule: ShapeRule, tensor: Tensor) -> Tensor:
+    """Where a tensor whose rule has T and B is beyond its rows' lengths: bools of the tensor's shape."""
+    axes = (rule.axis("T"), rule.axis("B"))
+    beyond = ~within_lengths(torch.tensor(lengths), rule, tensor.shape[axes[0] or 0])
+    shape = [size if axis in axes else 1 for axis, size in enumerate(tensor.shape)]
+    return beyond.reshape(shape).expand(tensor.shape)
+
+
+def no_starts(rule: ShapeRule, inputs: Tensor) -> Tensor:
+    """Flags under which no episode begins: bools in the layout of the input's rule without its features."""
+    axes = sorted(axis for letter in ("T", "B") if (axis := rule.axis(letter)) is not None)
+    shape = [inputs.shape[axis] for axis in axes if axis < inputs.dim()]  # a fault may have taken an axis
+    return torch.zeros(shape, dtype=torch.bool, device=inputs.device)
 
 
 def split(contract: Contract, value: Any) -> tuple[Any, Tree]:
@@ -194,7 +221,7 @@ def main_output(value: Any) -> Any:
 
 
 def _split_fields(parts: tuple[str, ...], value: Any) -> tuple[Any, Tree]:
-    fields = value if isinstance(value, Mapping) else fields_of(value)
+    fields = named_parts(value)
     names = {kind: name for name, _, kind in (part.partition("=") for part in parts)}
     missing = next((name for name in names.values() if fields is None or name not in fields), None)
     if fields is None or missing is not None:

@@ -27,6 +27,7 @@ from rnn_props.subjects.calling import (
     canonical,
     kind_of_value,
     native,
+    no_starts,
     split,
     token_ids,
 )
@@ -290,9 +291,7 @@ class Subject:
         if isinstance(inputs, Tensor) and inputs.dim() < len(rule):
             rule = rule.without("B")
         if starts is None and "starts" in self.contract.arguments and isinstance(inputs, Tensor):
-            axes = sorted(axis for letter in ("T", "B") if (axis := rule.axis(letter)) is not None)
-            shape = [inputs.shape[axis] for axis in axes if axis < inputs.dim()]  # a fault may have taken an axis
-            starts = torch.zeros(shape, dtype=torch.bool, device=inputs.device)
+            starts = no_starts(rule, inputs)
         return call_arguments(
             self.contract, inputs, state, lengths=lengths, starts=starts, rule=rule, dtype=DTYPES[self.dtype]
         )
