@@ -338,6 +338,19 @@ class SizesInside(nn.Module):
         return output
 
 
+class WideAsItsState(nn.Module):
+    """One size for everything, by a name that says state."""
+
+    def __init__(self, hidden_size: int, ffn_mult: int = 2) -> None:
+        super().__init__()
+        self.inner = nn.GRU(hidden_size, hidden_size, batch_first=True)
+        self.out = nn.Sequential(nn.Linear(hidden_size, ffn_mult * hidden_size), nn.Linear(ffn_mult * hidden_size, 2))
+
+    def forward(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        output, state = self.inner(x, state)
+        return self.out(output), state
+
+
 class PassesAllOn(nn.Module):
     """A wrapper that knows nothing of what it wraps."""
 

@@ -40,6 +40,7 @@ EXPECTED: dict[str, tuple[str, str, str | None, Any]] = {
     "TextClassifier": ("lengths", "B T", "B O", None),
     "AnswersWithAnObject": ("rnn", "B T I", "B T H", "1 B H"),
     "AnswersWithADict": ("model", "B T I", "B T H", None),
+    "WideAsItsState": ("rnn", "B T I", "B T 2", "1 B I"),
     "SizesInside": ("model", "B T 5", "B T 7", None),
 }
 

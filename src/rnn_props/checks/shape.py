@@ -13,7 +13,7 @@ from rnn_props.cases import Needs
 from rnn_props.checks import when
 from rnn_props.checks.registry import check
 from rnn_props.checks.trial import Trial
-from rnn_props.contracts import ShapeRule
+from rnn_props.contracts import Contract, ShapeRule
 from rnn_props.contracts.presets import torch_parameters
 from rnn_props.subjects import DTYPES, Result, Tree, leaves, state_leaves
 
@@ -313,25 +313,61 @@ def parameters(t: Trial) -> None:
         t.fail(f"parameter {extra[0]} is not one of the documented ones", expected=", ".join(expected), actual=extra[0])
 
 
+def _returns_containers(contract: Contract) -> str | None:
+    if contract.state is None and contract.adapter is not None:
+        return "its adapter takes apart what a call returns, and there is no state"
+    return None
+
+
 @check(
     "RP108",
     "shape.container",
-    when=when.has_state,
-    hint="Return the state in the structure that is passed in: one tensor for RNN and GRU, the tuple (h, c) for LSTM.",
+    when=_returns_containers,
+    hint="Return the state in the structure that is passed in: one tensor for RNN and GRU, the tuple (h, c) for LSTM; "
+    "and return the same kind of thing from every call.",
 )
 def container(t: Trial) -> None:
-    """Tuples stay tuples: h and (h, c) come back in the structure that they go in as.
+    """Tuples stay tuples: h and (h, c) come back in the structure that they go in as, one row or one step or many.
 
     Why: Training loops tell modules apart by their state, as in `isinstance(state, tuple)` before detaching it, and
-    torch's tree functions take a list and a tuple for different structures.
+    torch's tree functions take a list and a tuple for different structures. Where a model returns a tuple for some
+    batches and a tensor for others, the code around it unpacks rows of the tensor.
     Causes:
     - `return output, [h, c]`, or the list in which the final states were collected.
     - `return output, torch.stack((h, c))`: one tensor for the pair.
     - An RNN or GRU that returns the one-tuple `(h,)`, because it shares its code with an LSTM.
+    - A short way out of `forward` for a batch of one or a sequence of one step, which returns the output alone.
     Fix: Convert once, right before `return`: `(h, c)` for an LSTM, the tensor itself for an RNN or GRU. `forward` may
     take a list as well; it returns a tuple.
     """
-    _container(t, t.call().state, t.rules.state, "state")
+    if t.carries_state:
+        _container(t, t.call().state, t.rules.state, "state")
+    else:
+        _same_kind_for_more(t)
+
+
+def _same_kind_for_more(t: Trial) -> None:
+    """What comes back for one row or one step is of the kind that comes back for several."""
+    more = {letter: max(3, t.sizes.get(letter, 3)) for letter in ("T", "B")}
+    options: dict[str, Any] = {} if t.case.packing else {"lengths": t.lengths}
+    one = _kinds(t.subject.call_raw(t.given, None, **options))
+    several = _kinds(t.subject.call_raw(t.other_input(1, **more), None))
+    optional = "a NoneType"  # a part that is there at times
+    if one != several and optional not in one and optional not in several:
+        was = ", ".join(f"{letter}={t.sizes[letter]}" for letter in more if letter in t.sizes)
+        now = ", ".join(f"{letter}={size}" for letter, size in more.items() if letter in t.sizes)
+        t.fail(f"a call with {was} gave {one}, and one with {now} gave {several}", expected=several, actual=one)
+
+
+def _kinds(value: Any) -> str:
+    """The kind of a value and of what is in it, but for how many things a list has."""
+    if isinstance(value, Tensor):
+        return "a tensor"
+    if isinstance(value, tuple) and not hasattr(value, "_fields"):
+        return f"({', '.join(map(_kinds, value))}{',' * (len(value) == 1)})"
+    if isinstance(value, Mapping):
+        return f"a {type(value).__name__} with {', '.join(map(str, value))}"
+    return f"a {type(value).__name__}"
 
 
 def _container(t: Trial, value: Any, rules: Any, what: str) -> None:

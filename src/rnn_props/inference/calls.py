@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rnn_props.contracts import OPEN, Contract
+from rnn_props.contracts import OPEN, Contract, Domain
 from rnn_props.inference.configure import FIRST, SECOND, SIZES
 from rnn_props.inference.documented import said_layout
 from rnn_props.inference.flags import flag_readings, flags_fit, misread_flags, named_mask_counts
@@ -200,6 +200,33 @@ class Caller:
         except (TargetRaisedError, UnusableResultError):
             return None
 
+    def width_name(self, attempt: Attempt) -> str:
+        """The constructor argument that says how many features the input has, where its name does not, or "".
+
+        It has that number as its value, and with another value the input must have as many.
+        """
+        width = next((part for part in attempt.contract.input.split() if part.isdigit()), "")
+        for name, domain in self._contract.hyperparameters.items():
+            if str(self.hyperparameters[name]) != width or not isinstance(domain, Domain):
+                continue
+            others = [value for value in domain.values if type(value) is int and str(value) != width]
+            if not others:
+                continue
+            other = self.with_hyperparameters(**{name: others[-1]})
+            rule = attempt.contract.input.replace(width, str(others[-1]), 1)
+            follows = other.works(replace(attempt.contract, input=rule), attempt)
+            if follows and not other.works(attempt.contract, attempt):
+                return name
+        return ""
+
+    def works(self, contract: Contract, attempt: Attempt) -> bool:
+        """Whether the call of an attempt works under another contract."""
+        try:
+            self.call(contract, attempt.make, attempt.how)
+        except (TargetRaisedError, UnusableResultError):
+            return False
+        return True
+
     def _again_in_time(self, attempt: Attempt) -> None:
         """A second call, since the first one may have imported something.
 
@@ -368,9 +395,20 @@ def _by_method(subject: Subject, name: str, batch: int) -> Any:
 
 
 def unusable(error: Exception, roles: Roles | None = None) -> str:
+    """What is wrong with the simplest configuration, and what to do next."""
     text = f"its simplest configuration does not work: {error}"
-    if isinstance(error, TargetRaisedError) and error.where:
-        text += f"\n  at {error.where}"
+    if isinstance(error, TargetRaisedError):
+        text += f" ({_next_step(error)})"
+        if error.where:
+            text += f"\n  at {error.where}"
     if roles is not None and roles.required:
         text += f"\n  its forward needs a state '{' '.join(roles.states)}'; an adapter with initial_state can make it"
     return text
+
+
+def _next_step(error: TargetRaisedError) -> str:
+    if "can't allocate memory" in str(error):
+        return "a worker's memory is bounded: hold what makes it large with --arg NAME=VALUE, or write a factory"
+    if error.doing.startswith("building"):
+        return "if it needs more than sizes, write a function that makes it, and name that as the target"
+    return "if it is called in another way, write an adapter: 'rnn-props infer --adapter FILE' makes a stub"

@@ -46,6 +46,11 @@ def of_calls(target: Any, signatures: Signatures, contract: Contract) -> Contrac
         contract = replace(contract, reset=signatures.reset)
     caller = Caller(target, contract, signatures, simplest(contract))
     attempt = _attempt(caller, roles)
+    name = "" if "input_size" in contract.roles else caller.width_name(attempt)
+    if name:
+        others = {role: argument for role, argument in contract.roles.items() if argument != name}
+        contract = replace(contract, roles={**others, "input_size": name})
+        return of_calls(target, signatures, contract.with_evidence(f"the input has as many features as '{name}' says"))
     attempt, parts, evidence = _laid_out(caller, roles, attempt)
     contract = attempt.contract
     output = _output_of(attempt, parts)
