@@ -114,6 +114,17 @@ class MaskInAColumn(Mean):
         return self.mean(x, attention_mask.squeeze(-1).bool())
 
 
+class PaddedBefore(Mean):
+    """Its sequences end at the last step, and padding stands before them."""
+
+    def forward(self, x: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        h = x.new_zeros(len(x), self.inner.hidden_size)
+        for step in range(x.shape[1]):
+            following = self.inner(x[:, step : step + 1], h.unsqueeze(0))[0][:, 0]
+            h = following if attention_mask is None else following * attention_mask[:, step, None]
+        return h
+
+
 class MissingInputs(nn.Module):
     """A mask of values that are missing: the state goes on, with zeros in their place."""
 
@@ -232,6 +243,12 @@ def test_a_mask_of_missing_inputs_is_none_of_padding() -> None:
     contract = infer_contract(MissingInputs)
     assert (contract.convention, contract.forms) == ("model", {})
     assert any("'mask' is left out" in line for line in contract.evidence)
+
+
+def test_a_mask_of_padding_before_the_sequences_is_left_out() -> None:
+    contract = infer_contract(PaddedBefore)
+    assert (contract.convention, contract.forms) == ("model", {})
+    assert any("keeps out what stands after a row's end" in line for line in contract.evidence)
 
 
 def test_two_flags_that_must_be_given_are_both_read() -> None:

@@ -190,7 +190,7 @@ class Caller:
                 state = calls[0].state(self.sizes(contract))
                 fitting = calls[0] if named_mask_counts(calls[0].subject, calls[0].inputs, state) else None
             contract = fitting.contract if fitting is not None else contract.with_evidence(
-                f"{OPEN}'{name}' is left out: no call showed that it keeps padding out"
+                f"{OPEN}'{name}' is left out: no call showed that it keeps out what stands after a row's end"
             )  # fmt: skip
         return contract
 

@@ -96,7 +96,10 @@ def flags_fit(subject: Subject, inputs: Tensor, state: Any) -> bool:
 
 
 def named_mask_counts(subject: Subject, inputs: Tensor, state: Any) -> bool:
-    """Whether a mask that is one by its name has any effect; that what it marks has none is then for checks to hold."""
+    """Whether a mask that is one by its name has any effect; that what it marks has none is then for checks to hold.
+
+    One that is meant for padding before the sequences counts for nothing: lengths say where they end.
+    """
     contract = subject.contract
     if "lengths" not in contract.forms or contract.arguments["lengths"] not in CLEAR_MASKS:
         return False
@@ -107,9 +110,9 @@ def named_mask_counts(subject: Subject, inputs: Tensor, state: Any) -> bool:
             _results(subject.call_raw(inputs, state, lengths=lengths))
             for lengths in ([steps] * rows, [steps - 1] * rows)
         )
+        return _differs(one, two) and not _keeps_out_before(subject, inputs, state)
     except (TargetRaisedError, UnusableResultError):
         return False
-    return _differs(one, two)
 
 
 def misread_flags(contract: Contract) -> str:
@@ -146,6 +149,24 @@ def _keeps_out(subject: Subject, inputs: Tensor, state: Any) -> bool:
         and not _differs(before, run(torch.where(beyond, inputs + nudge, inputs)))
         for nudge in _NUDGES
     )
+
+
+def _keeps_out_before(subject: Subject, inputs: Tensor, state: Any) -> bool:
+    """Whether what stands at the first steps has no effect where the mask, turned round in time, marks them."""
+    rule = subject.rules().input
+    time, batch = (rule.axis(letter) or 0 for letter in ("T", "B"))
+    lengths = [inputs.shape[time] - 2] * inputs.shape[batch]
+    beginning = beyond_lengths(lengths, rule, inputs).flip(time)
+    name = subject.contract.arguments["lengths"]
+
+    def run(changed: Tensor) -> Mapping[str, Tensor]:
+        arguments, keywords = subject.call_arguments(changed, state, lengths)
+        keywords[name] = keywords[name].flip(0 if time < batch else 1)
+        with subject.doing("calling it with padding before its sequences") as module, torch.no_grad():
+            return _results(module(*arguments, **keywords))
+
+    before = run(inputs)
+    return not any(_differs(before, run(torch.where(beginning, inputs + nudge, inputs))) for nudge in _NUDGES)
 
 
 def _as_if_shorter(subject: Subject, inputs: Tensor, state: Any) -> bool:
