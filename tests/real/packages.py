@@ -107,6 +107,7 @@ KNOWN: tuple[Known, ...] = (
     _known("pytorch_forecasting.models.nn.rnn:GRU", "pytorch-forecasting==1.8.0", _RNN, "RP355"),
     _known("tsai.models.RNN:LSTM", "tsai==1.0.1", ("model", "B I T", "B O", "None"), "RP601"),
     _known("tests.real.factories:mamba", "mambapy==1.2.0", ("model", "B T I", "B T I", "None"), "RP604"),
+    _known("tests.real.factories:mamba_mixer", "transformers==5.23.0", ("lengths", "B T I", "B T I", "None"), "RP604"),
     _known("torchrecurrent:TGRU", "torchrecurrent==0.2.5",
            ("rnn", "T B I", "T B H", "('L B H', Layers('B H', kind='tuple', first='B I'))"), "RP402", "RP403"),
     _known("torchrecurrent:TGRUCell", "torchrecurrent==0.2.5", ("cell", "B I", None, "('B H', 'B I')")),
