@@ -171,6 +171,13 @@ def test_a_small_result_is_not_hidden_by_a_large_one() -> None:
     assert found.worst()[0].size < reference.whole().allowed
 
 
+def test_a_gradient_that_neither_side_has_is_the_same_and_has_no_error() -> None:
+    reference = _sensitivity(lambda w, x: {f"{GRADIENT}parameter w": w * x})
+    found = agreement({f"{GRADIENT}input": None, f"{GRADIENT}parameter w": torch.tensor([1.0])}, reference)
+    assert [item.verdict for item in found.comparisons] == ["same", "same"]
+    assert set(found.errors(reference)) == {"gradients"}
+
+
 def test_the_worst_difference_is_the_one_that_rounding_explains_least() -> None:
     reference = _sensitivity(lambda w, x: {"large": 1e4 * w * x, "small": w * x})
     found = agreement({"large": reference.values["large"] + 10, "small": reference.values["small"] + 1}, reference)

@@ -82,7 +82,8 @@ class Agreement:
         """
         found: dict[str, float] = {}
         for item in self.comparisons:
-            if item.verdict == "ill-conditioned":
+            nothing = item.bound is None and item.name not in reference.values  # on either side
+            if item.verdict == "ill-conditioned" or nothing:
                 continue
             kind = next((kind for kind, begins in _KINDS.items() if item.name.startswith(begins)), "state")
             bound = item.bound or reference.bound(item.name)
