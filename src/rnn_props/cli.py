@@ -180,7 +180,8 @@ def generate(targets: tuple[str, ...], output: Path | None, ci: str | None, **op
             written = cli_files.generate(targets[0], output, **options)
     except (cli_files.CommandError, TargetError, ValueError) as error:
         raise click.UsageError(str(error)) from None
-    click.echo(written.text)
+    if written.text:
+        click.echo(written.text)
     if written.note:
         say("note", written.note)
     return 0 if written.done else 1
@@ -205,7 +206,8 @@ def pin(case_id: str, report: Path | None) -> int:
         written = cli_files.pin(case_id, report)
     except cli_files.CommandError as error:
         raise click.UsageError(str(error)) from None
-    click.echo(written.text)
+    if written.text:
+        click.echo(written.text)
     if written.note:
         say("note", written.note)
     return 0

@@ -124,12 +124,15 @@ def _writable(path: Path) -> None:
 
 
 def _put(path: Path, text: str, new: SuiteFile | None, update: bool) -> Written:
-    """Write a file that is not there; show the difference to one that is."""
-    if not path.exists():
+    """Write a file that is not there, or empty; show the difference to one that is. What is no file, such as a pipe, is
+    written and never read."""
+    present = path.read_text(encoding="utf-8") if path.is_file() else ""
+    if not present:
         path.write_text(text, encoding="utf-8")
         count = "" if new is None else f": {len(new.tests)} tests"
-        return Written(True, f"wrote {path}{count}")
-    present = path.read_text(encoding="utf-8")
+        said = f"wrote {path}{count}"
+        # What is printed to the file's own place would stand in it, too.
+        return Written(True, "", said) if str(path).startswith("/dev/") else Written(True, said)
     if present == text:
         return Written(True, f"{path} is as it would be written: nothing to do")
     if update and new is not None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +152,14 @@ def test_of_a_test_that_was_deleted_is_said_how_to_get_it_back(known_contract: P
     assert invoke(*arguments, "RP10[157]", "--update") == now
     path.write_text(path.read_text(encoding="utf-8").replace(" RP105 ", " "), encoding="utf-8")
     assert invoke(*arguments, "RP105", "--update") == (0, "added to test_gru.py: test_type_dtype\n")
+
+
+@pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="this system has no /dev/stdout")
+def test_a_pipe_is_written_and_not_read(known_contract: Path) -> None:
+    command = [sys.executable, "-m", "rnn_props", "generate", "torch.nn:GRU", "--checks", "RP101", "-o", "/dev/stdout"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    ast.parse(done.stdout)
+    assert "rnn-props: note: wrote /dev/stdout: 1 test" in done.stderr
 
 
 def test_without_a_file_the_text_is_printed(known_contract: Path) -> None:
