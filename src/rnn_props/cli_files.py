@@ -129,7 +129,7 @@ def _put(path: Path, text: str, new: SuiteFile | None, update: bool) -> Written:
     present = path.read_text(encoding="utf-8") if path.is_file() else ""
     if not present:
         path.write_text(text, encoding="utf-8")
-        count = "" if new is None else f": {len(new.tests)} tests"
+        count = "" if new is None else f": {len(new.tests)} test{'s' * (len(new.tests) != 1)}"
         said = f"wrote {path}{count}"
         # What is printed to the file's own place would stand in it, too.
         return Written(True, "", said) if str(path).startswith("/dev/") else Written(True, said)
