@@ -349,8 +349,7 @@ def container(t: Trial) -> None:
 def _same_kind_for_more(t: Trial) -> None:
     """What comes back for one row or one step is of the kind that comes back for several."""
     more = {letter: max(3, t.sizes.get(letter, 3)) for letter in ("T", "B")}
-    options: dict[str, Any] = {} if t.case.packing else {"lengths": t.lengths}
-    one = _kinds(t.subject.call_raw(t.given, None, **options))
+    one = _kinds(t.subject.call_raw(t.input, None))
     several = _kinds(t.subject.call_raw(t.other_input(1, **more), None))
     optional = "a NoneType"  # a part that is there at times
     if one != several and optional not in one and optional not in several:
