@@ -12,7 +12,12 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 @pytest.mark.parametrize(
-    "target", ["lstm_model.py:LSTMModel", "multi_layer_lstm.py:MultiLayerLSTM", "cell_loop.py:LSTMCellModel"]
+    "target",
+    [
+        "lstm_model.py:LSTMModel",
+        pytest.param("multi_layer_lstm.py:MultiLayerLSTM", marks=pytest.mark.nightly),
+        "cell_loop.py:LSTMCellModel",
+    ],
 )
 def test_zeros_of_float32_fail_in_float64_and_nothing_else_does(target: str) -> None:
     (result,) = rnn_props.check(f"{EXAMPLES}/{target}", profile="quick", seed=0).targets
@@ -26,7 +31,11 @@ def test_zeros_of_float32_fail_in_float64_and_nothing_else_does(target: str) -> 
 
 @pytest.mark.parametrize(
     "target",
-    ["lstm_model.py:LSTMModelFixed", "multi_layer_lstm.py:MultiLayerLSTMFixed", "cell_loop.py:LSTMCellModelFixed"],
+    [
+        pytest.param("lstm_model.py:LSTMModelFixed", marks=pytest.mark.nightly),
+        "multi_layer_lstm.py:MultiLayerLSTMFixed",
+        pytest.param("cell_loop.py:LSTMCellModelFixed", marks=pytest.mark.nightly),
+    ],
 )
 def test_the_corrected_forms_are_clean(target: str) -> None:
     (result,) = rnn_props.check(f"{EXAMPLES}/{target}", profile="quick", seed=0).targets

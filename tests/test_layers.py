@@ -21,6 +21,7 @@ LAYERS = (
     {"suite", "cli_files", "cli_options"},
     {"pytest_items"},
     {"api"},
+    {"options"},
     {"generation"},
     {"reporting"},
     {"execution"},

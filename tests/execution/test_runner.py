@@ -98,7 +98,7 @@ def test_an_argument_with_a_value_makes_the_target_usable() -> None:
     "target",
     [
         "make_model",
-        "make_lstm",
+        pytest.param("make_lstm", marks=pytest.mark.nightly),
         "Holder.Inner",
         "Prints",
         "an_instance",

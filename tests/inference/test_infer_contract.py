@@ -448,7 +448,8 @@ def test_a_constructor_that_raises_is_named_with_its_line() -> None:
     first, second = str(caught.value).splitlines()
     assert first == (
         "its simplest configuration does not work: building it with input_size=3, hidden_size=5 raised "
-        "FileNotFoundError: no weights here"
+        "FileNotFoundError: no weights here (if it needs more than sizes, write a function that makes it, and name "
+        "that as the target)"
     )
     assert second.startswith(f"  at {__file__}:")
     assert second.endswith('in __init__: raise FileNotFoundError("no weights here")')
@@ -460,7 +461,8 @@ def test_a_forward_that_raises_is_named_with_its_line() -> None:
     first, second = str(caught.value).splitlines()
     assert first == (
         "its simplest configuration does not work: calling it in float32 raised AttributeError: 'ForwardRaises' object "
-        "has no attribute 'missing'"
+        "has no attribute 'missing' (if it is called in another way, write an adapter: 'rnn-props infer --adapter "
+        "FILE' makes a stub)"
     )
     assert "in forward: return self.missing(x)" in second
 

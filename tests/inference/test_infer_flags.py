@@ -275,7 +275,14 @@ def test_a_mask_that_keeps_nothing_out_is_an_error_that_says_so() -> None:
         infer_contract(WithoutRegard)
 
 
-@pytest.mark.parametrize("target", [DoneBefore, DoneAfter, NotDone, InAColumn, OneStep])
+@pytest.mark.parametrize(
+    "target",
+    [
+        DoneBefore,
+        *(pytest.param(target, marks=pytest.mark.nightly) for target in (DoneAfter, NotDone, OneStep)),
+        InAColumn,
+    ],
+)
 def test_modules_that_heed_their_flags_pass(target: Any) -> None:
     (result,) = rnn_props.check(target, checks=("RP356",), profile="quick", seed=0).targets
     assert [(check.code, check.status) for check in result.results] == [("RP356", "passed")]
