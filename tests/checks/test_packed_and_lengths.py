@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
-from check_runs import finding, not_applicable, outcomes
-from torch import nn
+from typing import Any
 
+import pytest
+import torch
+from check_runs import finding, not_applicable, outcomes, trials
+from torch import nn
+from torch.nn.utils.rnn import PackedSequence
+
+from rnn_props.checks import Advice, Discarded, Violation, get
 from rnn_props.inference import infer_contract
+from rnn_props.subjects import TargetRaisedError, inner_calls
 from rnn_props.zoo import BUGS, CORRECT
 
 CODES = ("RP351", "RP352", "RP353", "RP354", "RP355", "RP407")
@@ -57,3 +63,80 @@ def test_rows_of_length_zero_are_asked_for_only_where_they_are_taken() -> None:
 def test_a_packed_result_in_another_order_names_the_row() -> None:
     message = finding("RP352", BUGS["StateComesBackSorted"].module, profile="default")
     assert "against the same rows sorted by hand: final state" in message
+
+
+class _HandsOn(BUGS["CutsPackedFeatures"].module):  # type: ignore[misc, name-defined]
+    """The correct one: what torch's layer inside does not look at is not this module's to refuse."""
+
+    def enter(self, input: PackedSequence) -> PackedSequence:
+        return input
+
+
+class _SortsItOut(_HandsOn):
+    """Batch sizes that do not fit are made to."""
+
+    def enter(self, input: PackedSequence) -> PackedSequence:
+        sizes = input.batch_sizes.long().clamp(min=1)
+        return input._replace(data=input.data.repeat(9, 1)[: int(sizes.sum())], batch_sizes=sizes)
+
+
+class _CutsState(_HandsOn):
+    """The state is made to fit the rows, for packed input alone."""
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        if isinstance(input, PackedSequence) and hx is not None:
+            hx = hx.reshape(-1)[:1].expand(1, int(input.batch_sizes[0]), self.gru.hidden_size).to(input.data.dtype)
+            hx = hx.contiguous()
+        return super().forward(input, hx)
+
+
+def _packed_ends(code: str, module: type[nn.Module]) -> dict[str, set[bool]]:
+    """The packed faults that are accepted, each with whether that is advice."""
+    found: dict[str, set[bool]] = {}
+    for t in trials(code, module, profile="default"):
+        if t.case.packing and (t.case.fault is None or t.case.fault.family != "state" or code == "RP402"):
+            try:
+                get(code).run(t)
+            except Violation as violation:
+                found.setdefault(t.case.fault.key, set()).add(isinstance(violation, Advice))
+            except (Discarded, TargetRaisedError):
+                continue
+    return found
+
+
+def test_what_torchs_layer_inside_was_handed_and_takes_is_advice() -> None:
+    assert _packed_ends("RP407", _HandsOn)
+    assert all(advice == {True} for advice in _packed_ends("RP407", _HandsOn).values())
+    assert not _packed_ends("RP401", _HandsOn)
+
+
+@pytest.mark.parametrize(
+    ("code", "module"),
+    [("RP401", BUGS["CutsPackedFeatures"].module), ("RP402", _CutsState), ("RP407", _SortsItOut)],
+    ids=["RP401", "RP402", "RP407"],
+)
+def test_what_a_module_made_of_a_fault_before_torchs_layer_got_it_is_its_own(code: str, module: Any) -> None:
+    assert {False} in _packed_ends(code, module).values()
+
+
+def test_inner_calls_are_those_of_torchs_own_forward() -> None:
+    class Own(nn.GRU):
+        def forward(self, input: Any, hx: Any = None) -> Any:
+            return input, hx
+
+    class Passes(nn.GRU):
+        """Leaves forward to torch."""
+
+    parts = nn.ModuleList([Own(2, 3), Passes(2, 3), nn.LSTM(2, 3)])
+    x, h = torch.zeros(4, 1, 2), torch.zeros(1, 1, 3)
+    with inner_calls(parts) as calls:
+        parts[0](x)
+        parts[1](x, hx=h)
+        parts[2](input=x)
+        with pytest.raises(RuntimeError):
+            parts[1](torch.zeros(4, 1, 5))
+    parts[1](x)
+    assert [call.layer for call in calls] == ["torch.nn.GRU", "torch.nn.LSTM", "torch.nn.GRU"]
+    assert calls[0].input is x
+    assert calls[0].state is h
+    assert calls[1].state is None

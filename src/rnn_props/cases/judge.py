@@ -129,7 +129,7 @@ def _judge_packed(call: Call, contract: Contract, dtype: str) -> Verdict | None:
     if counts != sorted(counts, reverse=True):
         return Verdict("invalid", f"batch_sizes {counts} grows: rows end, and none begins later")
     if sum(counts) != len(data):
-        return Verdict("invalid", f"batch_sizes sums to {sum(counts)}, and there are {len(data)} rows of data")
+        return Verdict("invalid", f"batch_sizes sums to {sum(counts)}, and len(data) is {len(data)}")
     return None
 
 

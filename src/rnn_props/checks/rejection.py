@@ -7,14 +7,15 @@ import re
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 from rnn_props.cases import Needs
 from rnn_props.checks import when
 from rnn_props.checks.registry import BASICS, check
 from rnn_props.checks.trial import ACCIDENTAL, Advice, Trial, Violation
 from rnn_props.numerics import difference
-from rnn_props.subjects import TargetRaisedError, clone
+from rnn_props.subjects import InnerCall, TargetRaisedError, clone, inner_calls, leaves
 
 _AFTER = ("RP101", "RP102")
 #: Dense and packed input, where packed input is taken.
@@ -24,7 +25,12 @@ _ROWS = ("full", "equal", "mixed")
 def must_reject(t: Trial) -> None:
     """The faulty call must raise; what it must not do otherwise depends on how the judge read it."""
     verdict = t.verdict()
-    outcome = t.attempt()
+    if t.case.packing and t.contract.torch_module is None:
+        with inner_calls(t.subject.module) as calls:
+            outcome = t.attempt()
+        layer = next((call.layer for call in calls if _got_the_fault(t, call)), "")
+    else:
+        outcome, layer = t.attempt(), ""
     if outcome.kind == "rejected":
         return
     if outcome.kind == "accidental":
@@ -36,7 +42,6 @@ def must_reject(t: Trial) -> None:
             actual=type(error).__name__,
             kind="accidental",
         )
-    layer = _torchs_layer(t)
     kind: type[Violation] = Advice if verdict.advice or layer else Violation
     by = f" (by the {layer} inside)" if layer else ""
     raise kind(
@@ -44,15 +49,27 @@ def must_reject(t: Trial) -> None:
     )
 
 
-def _torchs_layer(t: Trial) -> str:
-    """The layer of torch.nn that takes the packed input of a module that is no drop-in for it, or "".
+def _got_the_fault(t: Trial, call: InnerCall) -> bool:
+    """Whether a layer of torch.nn inside a module was given what is wrong with a packed call, as it is.
 
-    Such a module hands the sequence on as it is. What torch's own layer does not look at is not its to refuse.
+    What torch's own layer does not look at is not for a module to refuse that hands it on.
     """
-    if not t.case.packing or t.contract.torch_module is not None:
-        return ""
-    layers = (type(part) for part in t.subject.module.modules() if isinstance(part, nn.RNNBase))
-    return next((f"torch.nn.{cls.__name__}" for cls in layers if cls.__module__.startswith("torch.")), "")
+    assert t.case.fault is not None
+    given, got = t.faulty.input, call.input
+    if not isinstance(got, PackedSequence):
+        return False
+    if t.case.fault.family == "state":
+        handed, wanted = list(leaves(call.state)), list(leaves(t.faulty.state))
+        return len(handed) == len(wanted) and all(
+            _same(t, one, two) for (_, one), (_, two) in zip(handed, wanted, strict=True)
+        )
+    if t.case.fault.family == "lengths":  # the data may have become something else on the way, such as embeddings
+        return len(got.data) == len(given.data) and _same(t, got.batch_sizes, given.batch_sizes)
+    return _same(t, got.data, given.data)
+
+
+def _same(t: Trial, one: Tensor, two: Tensor) -> bool:
+    return one.dtype == two.dtype and not t.changed(one, two)
 
 
 @check(

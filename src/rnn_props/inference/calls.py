@@ -160,7 +160,7 @@ class Caller:
                     attempt = self.call(contract, make, how)
                     if time.monotonic() - began > _SLOWEST:
                         self._again_in_time(attempt)
-                    if not contract.forms or self._flags_fit(attempt):
+                    if not contract.forms or self._of(attempt, flags_fit):
                         return attempt
                     misread = misread or attempt
                 except (TargetRaisedError, UnusableResultError) as error:
@@ -168,7 +168,7 @@ class Caller:
                 if time.monotonic() - self._started > _PATIENCE:
                     break
         if misread is not None:
-            if named_mask_counts(misread.subject, misread.inputs, misread.state(self.sizes(misread.contract))):
+            if self._of(misread, named_mask_counts):
                 return misread
             raise ProbeError(misread_flags(misread.contract))
         if first_error is None:
@@ -177,26 +177,28 @@ class Caller:
             )
         raise ProbeError(unusable(first_error, roles)) from first_error
 
-    def _flags_fit(self, attempt: Attempt) -> bool:
-        return flags_fit(attempt.subject, attempt.inputs, attempt.state(self.sizes(attempt.contract)))
+    def _of(self, attempt: Attempt, question: Callable[[Subject, Tensor, Any], bool]) -> bool:
+        """What is asked of the subject, input and state of an attempt."""
+        return question(attempt.subject, attempt.inputs, attempt.state(self.sizes(attempt.contract)))
 
     def with_optional_flags(self, contract: Contract, attempt: Attempt, roles: Roles) -> Contract:
         """The contract with a mask or episode flags that may be left out, where a call shows what they mean."""
         for name in () if contract.adapter is not None else roles.flags_left():
             options = flag_readings(contract, [name], roles)
-            calls = [call for option in options if (call := self._called(option, attempt)) is not None]
-            fitting = next((call for call in calls if self._flags_fit(call)), None)
-            if fitting is None and calls:
-                state = calls[0].state(self.sizes(contract))
-                fitting = calls[0] if named_mask_counts(calls[0].subject, calls[0].inputs, state) else None
+            inputs = attempt.inputs
+            calls = [call for option in options if (call := self.again(option, attempt, inputs)) is not None]
+            fitting = next((call for call in calls if self._of(call, flags_fit)), None)
+            if fitting is None and calls and self._of(calls[0], named_mask_counts):
+                fitting = calls[0]
             contract = fitting.contract if fitting is not None else contract.with_evidence(
                 f"{OPEN}'{name}' is left out: no call showed that it keeps out what stands after a row's end"
             )  # fmt: skip
         return contract
 
-    def _called(self, contract: Contract, attempt: Attempt) -> Attempt | None:
+    def again(self, contract: Contract, attempt: Attempt, inputs: Tensor | None = None) -> Attempt | None:
+        """The call of an attempt under another contract, None where it does not work; inputs of its own by default."""
         try:
-            return self.call(contract, attempt.make, attempt.how, attempt.inputs)
+            return self.call(contract, attempt.make, attempt.how, inputs)
         except (TargetRaisedError, UnusableResultError):
             return None
 
@@ -214,18 +216,10 @@ class Caller:
                 continue
             other = self.with_hyperparameters(**{name: others[-1]})
             rule = attempt.contract.input.replace(width, str(others[-1]), 1)
-            follows = other.works(replace(attempt.contract, input=rule), attempt)
-            if follows and not other.works(attempt.contract, attempt):
+            follows = other.again(replace(attempt.contract, input=rule), attempt) is not None
+            if follows and other.again(attempt.contract, attempt) is None:
                 return name
         return ""
-
-    def works(self, contract: Contract, attempt: Attempt) -> bool:
-        """Whether the call of an attempt works under another contract."""
-        try:
-            self.call(contract, attempt.make, attempt.how)
-        except (TargetRaisedError, UnusableResultError):
-            return False
-        return True
 
     def _again_in_time(self, attempt: Attempt) -> None:
         """A second call, since the first one may have imported something.

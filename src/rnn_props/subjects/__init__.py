@@ -16,6 +16,7 @@ from rnn_props.subjects.calling import (
 from rnn_props.subjects.frames import died_in_torch, own_frame_of_death
 from rnn_props.subjects.hidden import hidden_tensors, registered_tensors
 from rnn_props.subjects.hygiene import GlobalState, filled_memory, kept_clean
+from rnn_props.subjects.inside import InnerCall, inner_calls
 from rnn_props.subjects.subject import (
     DTYPES,
     Factory,
@@ -33,6 +34,7 @@ __all__ = [
     "Adapter",
     "Factory",
     "GlobalState",
+    "InnerCall",
     "Result",
     "Stopwatch",
     "Subject",
@@ -50,6 +52,7 @@ __all__ = [
     "fields_of",
     "filled_memory",
     "hidden_tensors",
+    "inner_calls",
     "join",
     "kept_clean",
     "leaves",

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from rnn_props.zoo import validation as check
 from rnn_props.zoo.drop_ins import PlainGRU, PlainLSTM, PlainRNN
 from rnn_props.zoo.recurrent import Leaves, Steps
 from rnn_props.zoo.registry import bug
@@ -117,3 +118,26 @@ class BatchSizesUnchecked(PlainGRU):
     def check_packed(self, input: PackedSequence) -> None:
         self.check_features(input.data)
         self.check_input_type(input.data)
+
+
+@bug("RP401", "of packed rows only the first features reach the layer, however many there are")
+class CutsPackedFeatures(nn.Module):
+    """A tagger around a layer of torch.nn, which would have refused them: dense or packed in, scores and state out."""
+
+    def __init__(self, input_size: int, hidden_size: int, output_size: int) -> None:
+        super().__init__()
+        check.check_sizes(input_size=input_size, hidden_size=hidden_size, output_size=output_size)
+        self.gru = nn.GRU(input_size, hidden_size)
+        self.head = nn.Linear(hidden_size, output_size)
+
+    def enter(self, input: PackedSequence) -> PackedSequence:
+        """What goes into the layer in place of packed rows."""
+        return input._replace(data=input.data[..., : self.gru.input_size])
+
+    def forward(self, input: Tensor | PackedSequence, hx: Tensor | None = None) -> Any:
+        """Scores at every step."""
+        if not isinstance(input, PackedSequence):
+            output, state = self.gru(input, hx)
+            return self.head(output), state
+        output, state = self.gru(self.enter(input), hx)
+        return output._replace(data=self.head(output.data)), state
