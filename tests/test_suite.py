@@ -38,8 +38,9 @@ class Slices(nn.GRU):
         return super().forward(input[..., : self.input_size], hx)
 
 
-def suite(module: type[nn.Module]) -> Suite:
-    return Suite(f"{HERE}:{module.__name__}", infer_contract(nn.GRU), profile="quick")
+def suite(module: type[nn.Module], *expected: str) -> Suite:
+    contract = infer_contract(nn.GRU)
+    return Suite(f"{HERE}:{module.__name__}", contract, profile="quick", expected_failures=expected)
 
 
 EXAMPLE = Case(
@@ -74,6 +75,16 @@ def test_what_an_earlier_failure_explains_is_skipped_as_blocked() -> None:
     for check, device in (("RP201", "cpu"), ("RP801", "sim")):
         with pytest.raises(unittest.SkipTest, match=r"^blocked: it rests on RP101$"):
             module.holds(check, EXAMPLE, device=device)
+
+
+def test_what_rests_on_an_expected_failure_runs_and_what_that_explains_is_blocked() -> None:
+    module = suite(Narrow, "shape.output")
+    failure(module, "RP101")
+    module.holds("RP201", EXAMPLE)  # narrow in the same way, in one piece and in two
+    module = suite(Forgets, "RP204")
+    failure(module, "RP204")
+    with pytest.raises(unittest.SkipTest, match=r"^blocked: it rests on RP204$"):
+        module.holds("RP201", EXAMPLE)
 
 
 def test_alone_a_failure_names_what_it_rests_on_until_that_was_tested() -> None:

@@ -163,12 +163,17 @@ def _configured(given: dict[str, Any]) -> dict[str, Any]:
 @cli.command()
 @click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
 @generating
-def generate(targets: tuple[str, ...], output: Path | None, ci: str | None, **options: Any) -> int:
+@click.pass_context
+def generate(
+    context: click.Context, /, targets: tuple[str, ...], output: Path | None, ci: str | None, **options: Any
+) -> int:
     """Write a test file for a module, to be read, edited and kept.
 
-    A file that is there is never written over: the difference is shown, and the exit status is 1.
+    What pyproject.toml says of the target counts, as in a check. A file that is there is never written over: the
+    difference is shown, and the exit status is 1.
     """
     from rnn_props import cli_files
+    from rnn_props.options import Options
     from rnn_props.targets import TargetError
 
     if ci is None and len(targets) > 1:
@@ -177,7 +182,10 @@ def generate(targets: tuple[str, ...], output: Path | None, ci: str | None, **op
         if ci is not None:
             written = cli_files.generate_workflow(targets, output)
         else:
-            written = cli_files.generate(targets[0], output, **options)
+            form = {name: options.pop(name) for name in ("style", "update")}
+            chosen = _configured({name: value for name, value in options.items() if _is_given(context, name)})
+            known = {name: chosen[name] for name in ("extensions", *options) if name in chosen}
+            written = cli_files.generate(targets[0], output, Options(**known), **form)
     except (cli_files.CommandError, TargetError, ValueError) as error:
         raise click.UsageError(str(error)) from None
     if written.text:

@@ -5,21 +5,23 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hypothesis import settings
 
 from rnn_props.api import TargetChecks
-from rnn_props.checks import get, select
+from rnn_props.checks import get
 from rnn_props.contracts import Contract
 from rnn_props.execution import pins
 from rnn_props.generation import SuiteFile, Update, UpdateError, github_workflow, suite_file, updated
 from rnn_props.options import Options
 from rnn_props.reporting import UnwritableError, ensure_writable
 
+#: A test file has tests for accelerators that are not there, too.
+_EVERYWHERE = ("cpu", "sim", "cuda", "mps")
 #: Where GitHub looks for workflows.
 WORKFLOW = Path(".github/workflows/rnn-props.yml")
 
@@ -43,37 +45,44 @@ class Written:
     note: str = ""
 
 
-def contract_of(target: str, arguments: Mapping[str, Any]) -> Contract:
-    """The contract that a target would be held to; found out in a worker process.
+def contract_of(checks: TargetChecks) -> Contract:
+    """The contract that a target would be held to; what is inferred of it is found out in a worker process.
 
     Raises:
         TargetError: it can't be used.
     """
-    with TargetChecks(target, Options(arguments=arguments, jobs=1)) as checks:
+    with checks:
         return checks.open().contract
 
 
 def generate(
     target: str,
     output: Path | None,
+    options: Options,
     *,
     style: Any = "pytest",
-    checks: Sequence[str] = (),
-    skip: Sequence[str] = (),
-    arguments: Mapping[str, Any] | None = None,
     update: bool = False,
 ) -> Written:
     """Write a test file, or give its text where no output is named.
+
+    Args:
+        target: the module.
+        output: the file.
+        options: of the run that the file is to be of one mind with; of them, what is chosen, the contract and what is
+            expected to fail have a bearing.
+        style: of the tests.
+        update: whether to add to a file that is there what it never had.
 
     Raises:
         CommandError: it can't be written.
         TargetError: the target can't be used.
         ValueError: a check is unknown, or none applies.
     """
-    chosen = select(checks, skip)
     if output is not None:
         _writable(output)
-    new = suite_file(target, contract_of(target, arguments or {}), chosen, style)
+    checks = TargetChecks(target, replace(options, devices=_EVERYWHERE))
+    run = checks.options
+    new = suite_file(target, contract_of(checks), run.checks, style, run.expected_failures)
     return Written(True, new.text.rstrip("\n")) if output is None else _put(output, new.text, new, update)
 
 

@@ -95,6 +95,9 @@ EXTENSION = click.option(
     "--extension", "extensions", multiple=True, metavar="MODULE",
     help="Import checks, faults and kinds of values of your own: package.module or path/to/file.py; repeatable.  "
     "[default: none]")
+ADAPTER = click.option(
+    "--adapter", callback=adapter_text, metavar="FILE[:NAME]",
+    help="How to build and call a module that fits no convention ('rnn-props infer -h').  [default: none]")
 _CHECK_OPTIONS = (
     click.option("--checks", multiple=True, callback=globs, metavar="GLOB",
                   help="Run only the checks whose code or name matches, such as RP2* or state.*; repeatable, or with "
@@ -113,9 +116,7 @@ _CHECK_OPTIONS = (
     click.option("--jobs", type=click.IntRange(1, 64), metavar="N",
                   help="Worker processes.  [default: one per core, at most 8]"),
     ARG,
-    click.option("--adapter", callback=adapter_text, metavar="FILE[:NAME]",
-                 help="How to build and call a module that fits no convention ('rnn-props infer -h').  "
-                 "[default: none]"),
+    ADAPTER,
     click.option("--device", "devices", multiple=True, metavar="NAME", default=("cpu",),
                   help="Device to run on: cpu, sim (a simulated accelerator), cuda, cuda:N, mps, or all that are "
                   "there; repeatable.  [default: cpu]"),
@@ -137,7 +138,9 @@ _GENERATE_OPTIONS = (
                  help="Tests of these checks alone; repeatable, or with commas.  [default: all]"),
     click.option("--skip", multiple=True, callback=globs, metavar="GLOB",
                  help="No tests of these checks; repeatable, or with commas.  [default: none]"),
+    CONFIG,
     ARG,
+    ADAPTER,
     click.option("--update", is_flag=True,
                  help="Add to the file the tests that it never had, and leave the rest as it is.  [default: off]"),
     click.option("--ci", type=click.Choice(("github",)),

@@ -108,7 +108,7 @@ def test_a_file_that_tests_can_not_be_added_to_is_an_error(present: str, style: 
 @pytest.fixture
 def known_contract(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The command without the worker process that finds the contract out."""
-    monkeypatch.setattr(cli_files, "contract_of", lambda target, arguments: infer_contract(torch.nn.GRU))
+    monkeypatch.setattr(cli_files, "contract_of", lambda checks: infer_contract(torch.nn.GRU))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -28,7 +28,10 @@ _UNCHECKED = frozenset({"accepted", "crashed", "hung"})
 _CONTRACT_HINT = "This is not the module's failure: the contract says what can't be done. Correct the contract."
 #: Candidates for a case that hangs, each of which costs a time limit.
 _HANG_SHRINKS = 3
-_INHERITED_CRASH_SHRINKS = 10
+#: Candidates for a case that kills the process, each of which costs a worker.
+_CRASH_SHRINKS = 60
+#: Candidates for what torch does itself: it is told in a line, so it need not be the smallest.
+_INHERITED_SHRINKS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,8 +255,9 @@ class CheckJob:
         if outcome.kind == "hung":
             budget, limit = _HANG_SHRINKS, min(limit, 5.0)
         elif outcome.kind == "crashed":
-            # Each step costs a worker; what is torch's own is told in a line, so it need not be the smallest.
-            budget = min(budget, _INHERITED_CRASH_SHRINKS if inherited else 60)
+            budget = min(budget, _CRASH_SHRINKS)
+        if inherited:
+            budget = min(budget, _INHERITED_SHRINKS)
         shrinker = shrink(case, self.contract, self.check.needs, budget=budget)
         best = outcome
         try:

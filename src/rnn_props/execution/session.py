@@ -81,6 +81,8 @@ class TargetSession:
         self._have_drawn()
         self._start_jobs()
         if any(item.check.compiler for item in self._waiting):
+            for slot in self._slots:  # these need not wait for the compiler
+                self._hire(slot, self._waiting[0].device)
             self._nursery.import_compiler()
         while self._waiting or self._running:
             self._start_jobs()
@@ -297,15 +299,13 @@ class TargetSession:
         ):
             self._retire(slot)
         new = slot.worker is None
-        if slot.worker is None:
-            slot.worker = Worker(self._nursery, self._json, device)
-            self._selector.register(slot.worker.channel, selectors.EVENT_READ, slot)
-        slot.worker.fresh = False
+        worker = self._hire(slot, device)
+        worker.fresh = False
         slot.batch = batch
         slot.outcomes = []
         slot.since = time.monotonic()
-        slot.cpu = 0.0 if new else slot.worker.cpu_seconds()
-        slot.worker.send(
+        slot.cpu = 0.0 if new else worker.cpu_seconds()
+        worker.send(
             {
                 "op": "run",
                 "check": check.code,
@@ -316,6 +316,13 @@ class TargetSession:
                 "cases": [case.to_json() for case in batch.cases],
             }
         )
+
+    def _hire(self, slot: Slot, device: str) -> Worker:
+        """The worker of a place, a new one where there is none."""
+        if slot.worker is None:
+            slot.worker = Worker(self._nursery, self._json, device)
+            self._selector.register(slot.worker.channel, selectors.EVENT_READ, slot)
+        return slot.worker
 
     def _retire(self, slot: Slot) -> None:
         assert slot.worker is not None

@@ -4,8 +4,9 @@ other."""
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal, get_args
 
 from rnn_props import __version__
@@ -71,7 +72,13 @@ class SuiteFile:
         return f"{self.head}\n\n\nclass {self.class_name}(unittest.TestCase):\n{methods}\n"
 
 
-def suite_file(target: str, contract: Contract, checks: Sequence[Check], style: Style = "pytest") -> SuiteFile:
+def suite_file(
+    target: str,
+    contract: Contract,
+    checks: Sequence[Check],
+    style: Style = "pytest",
+    expected_failures: Mapping[str, str] = MappingProxyType({}),
+) -> SuiteFile:
     """A test file for one target.
 
     Args:
@@ -79,6 +86,7 @@ def suite_file(target: str, contract: Contract, checks: Sequence[Check], style: 
         contract: what it is held to.
         checks: those to write tests of; what does not apply is listed in the head.
         style: of the file.
+        expected_failures: why tests are expected to fail, by code, or by code and device as in `RP301@sim`.
 
     Raises:
         ValueError: no check applies, or the contract can't be written down.
@@ -91,7 +99,13 @@ def suite_file(target: str, contract: Contract, checks: Sequence[Check], style: 
     if not applicable:
         raise ValueError(f"no test to write: none of the chosen checks applies to {target}")
     named = {f"test_{check.name.replace('.', '_')}": check for check in applicable}
-    tests = {name: _test(check, contract, style) for name, check in named.items()}
+    expected = {
+        check.code: reason for check in applicable if (reason := _expected(check, expected_failures)) is not None
+    }
+    tests = {
+        name: "\n".join([*_mark(check, expected.get(check.code), style), _test(check, contract, style)])
+        for name, check in named.items()
+    }
     codes = {name: check.code for name, check in named.items()}
     name = parse(target).name
     body = "\n".join(tests.values())
@@ -108,7 +122,10 @@ def suite_file(target: str, contract: Contract, checks: Sequence[Check], style: 
             "# What the module and its callers agree on: how it is built, called, and what its",
             "# shapes are. Correct it where it is wrong: every test below is held to it.",
             source(call, prefix="CONTRACT = "),
-            source(Call("Suite", (target, Name("CONTRACT"))), prefix="MODULE = "),
+            source(
+                Call("Suite", (target, Name("CONTRACT")), {"expected_failures": list(expected)} if expected else None),
+                prefix="MODULE = ",
+            ),
             *definitions.values(),
         ]
     )
@@ -119,10 +136,36 @@ def suite_file(target: str, contract: Contract, checks: Sequence[Check], style: 
 
 def _why_not(check: Check, contract: Contract) -> str | None:
     """Why there is no test of a check, or None."""
+    if not check.run.__module__.startswith("rnn_props.checks."):
+        return "it is a check of your own; `rnn-props check` runs it"
     if not check.on & {"cpu", "sim"}:
         names = " and ".join(sorted(check.on))
         return f"it runs on {names} alone; `rnn-props check --device {min(check.on)}` runs it"
     return check.not_applicable(contract)
+
+
+def _expected(check: Check, expected_failures: Mapping[str, str]) -> str | None:
+    """Why the test of a check is expected to fail, or None. It runs on the CPU if it can, or else on accelerators."""
+    said = expected_failures.get(check.code)
+    if said is not None or "cpu" in check.on:
+        return said or expected_failures.get(f"{check.code}@cpu")
+    places = {key.partition("@")[2]: why for key, why in expected_failures.items() if key.startswith(f"{check.code}@")}
+    return "; ".join(f"on {device}: {why}" for device, why in places.items()) or None
+
+
+def _mark(check: Check, reason: str | None, style: Style) -> list[str]:
+    """What stands above a test that is expected to fail."""
+    if reason is None:
+        return []
+    if style == "unittest":
+        return [*_wrapped(f"# Expected to fail: {reason}", following="# ", indent=4), "@unittest.expectedFailure"]
+    strict = not check.each_fault and "cpu" in check.on  # of several rows some may pass
+    if len(source(reason)) + len("    reason=,") <= WIDTH:
+        return source(Call("pytest.mark.xfail", (), {"reason": reason, "strict": strict}), prefix="@").split("\n")
+    *lines, last = textwrap.wrap(reason, WIDTH - 16, break_long_words=False, break_on_hyphens=False)
+    pieces = [*(f"{line} " for line in lines), last]
+    inside = ["    reason=(", *(f"        {source(piece)}" for piece in pieces), "    ),", f"    strict={strict},"]
+    return ["@pytest.mark.xfail(", *inside, ")"]
 
 
 def _docstring(target: str, name: str, style: Style, absent: dict[str, str]) -> str:
