@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ from hypothesis import strategies as st
 
 import rnn_props
 from rnn_props.checks import all_checks, select
-from rnn_props.contracts import Capabilities, Contract, booleans, choices, free, integers
+from rnn_props.contracts import Capabilities, Complex, Contract, Layers, Record, booleans, choices, free, integers
 from rnn_props.contracts.presets import cell_contract, sequence_contract
 from rnn_props.generation import suite_file
-from rnn_props.generation.code import contract_call, source
+from rnn_props.generation.code import contract_call, names_used, source
 from rnn_props.inference import infer_contract
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -48,14 +49,19 @@ BY_HAND = Contract(
         sequence_contract("LSTM", ("input_size", "hidden_size", "num_layers", "proj_size", "bidirectional"), full=True),
         cell_contract("RNNCell", ("input_size", "hidden_size", "bias", "nonlinearity"), full=False),
         BY_HAND,
+        Contract(state=("L B H", Layers(("B H", ["B H_{k}"]), first="B I"), Layers("B H", "2*L", kind="tuple"))),
+        Contract(state={"s": Record("pkg.models:State", {"h": "B H", "z": Complex("B N")}), "c": None}),
         Contract(hyperparameters={"n": free(1, None, "x"), "m": integers(2, 2)}),
         Contract(),
     ],
 )
 def test_a_contract_is_written_as_the_code_that_makes_it(contract: Contract) -> None:
     names = {name: getattr(rnn_props.contracts, name) for name in rnn_props.contracts.__all__}
-    again = eval(source(contract_call(contract)), names)
+    call = contract_call(contract)
+    again = eval(source(call), names)
     assert again.to_json() == contract.to_json()
+    assert names_used(call) <= set(names)
+    assert all(f"{name}(" in source(call) for name in names_used(call))
 
 
 def test_what_a_file_can_not_hold_is_an_error() -> None:
@@ -70,8 +76,10 @@ def test_files_are_formatted_and_lint_clean(style: Any, tmp_path: Path) -> None:
     pytest.importorskip("ruff")
     for name in (*TORCH, *BUGS):
         (tmp_path / f"test_{name}.py").write_text(written(name, style=style).text, encoding="utf-8")
-    by_hand = suite_file("pkg.models:Mine", BY_HAND, all_checks(), style).text
-    (tmp_path / "test_by_hand.py").write_text(by_hand, encoding="utf-8")
+    layered = replace(BY_HAND, state=[Layers(("B H", {"h": Complex("B H")}), first="B I"), Record("m:S", {"h": "B H"})])
+    for name, contract in (("by_hand", BY_HAND), ("layered", layered)):
+        text = suite_file("pkg.models:Mine", contract, all_checks(), style).text
+        (tmp_path / f"test_{name}.py").write_text(text, encoding="utf-8")
     assert_lint_clean(tmp_path)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from rnn_props.contracts import Capabilities, Contract, Domain
+from rnn_props.contracts import Capabilities, Complex, Contract, Domain, Layers, Record
 
 #: The width that black and ruff have by default.
 WIDTH = 88
@@ -93,6 +93,8 @@ def contract_call(contract: Contract) -> Call:
         keywords[item.name] = dict(value) if isinstance(value, Mapping) else value
     for name, domain in contract.hyperparameters.items():
         keywords["hyperparameters"][name] = _domain(name, domain)
+    if contract.state is not None:
+        keywords["state"] = _structure(contract.state)
     capabilities = {
         item.name: getattr(contract.capabilities, item.name)
         for item in fields(Capabilities)
@@ -101,6 +103,20 @@ def contract_call(contract: Contract) -> Call:
     if capabilities:
         keywords["capabilities"] = Call("Capabilities", keywords=capabilities)
     return Call("Contract", keywords=keywords)
+
+
+def _structure(structure: Any) -> Any:
+    """A state's structure, its nodes as the calls that make them."""
+    if isinstance(structure, Layers | Record | Complex):
+        given = {item.name: getattr(structure, item.name) for item in fields(structure)}
+        first, *others = (item for item in fields(structure))
+        changed = {item.name: _structure(given[item.name]) for item in others if given[item.name] != item.default}
+        return Call(type(structure).__name__, (_structure(given[first.name]),), changed)
+    if isinstance(structure, Mapping):
+        return {name: _structure(item) for name, item in structure.items()}
+    if isinstance(structure, tuple | list):
+        return type(structure)(_structure(item) for item in structure)
+    return structure
 
 
 def _domain(name: str, domain: Any) -> Call:
