@@ -55,6 +55,14 @@ def test_a_relative_difference_of_a_billionth_is_a_violation_in_float64(seed: in
         t.same_result(Result(result.output, _shifted(result.state, 1e-9)), result, "run twice")
 
 
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 999))
+def test_another_input_and_state_are_never_those_of_the_case(seed: int) -> None:
+    t = _trial(input=Source("normal", seed), state=Source("normal", seed))
+    assert not torch.equal(t.other_input(seed), t.input)
+    assert not torch.equal(t.other_state(seed), t.state)
+
+
 def test_the_same_difference_is_rounding_in_float32() -> None:
     t = _trial(dtype="float32")
     result = t.call()

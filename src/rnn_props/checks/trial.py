@@ -71,6 +71,11 @@ ACCIDENTAL = (AttributeError, UnboundLocalError, ZeroDivisionError, KeyError, Na
 _NEAR = 2.0**16
 
 
+#: Added to the seed of every tensor beside the case's own: a case's seeds are small, and a tensor that is to be another
+#: one must not be the same by chance. (Torch's generator takes the lower 32 bits of a seed.)
+_BESIDE = 10**9
+
+
 @dataclass
 class Trial:
     """One case of one check. Tensors and the subject are made when they are first asked for.
@@ -142,7 +147,7 @@ class Trial:
     def other_input(self, seed: int, **sizes: int) -> Tensor:
         """Another input of the same rule; keywords replace sizes (`T=`, `B=`)."""
         shape = self.rules.input.shape({**self.sizes, **sizes})
-        return TensorSpec(shape, DTYPES[self.case.dtype], Source("normal", seed)).make()
+        return TensorSpec(shape, DTYPES[self.case.dtype], Source("normal", _BESIDE + seed)).make()
 
     def other_state(self, seed: int, fill: str = "normal", **sizes: int) -> Tree:
         """Another state of the same rules; keywords replace sizes."""
@@ -150,7 +155,9 @@ class Trial:
         count = iter(range(1000))
 
         def leaf(rule: ShapeRule) -> Tensor:
-            spec = TensorSpec(rule.shape(all_sizes), DTYPES[self.case.dtype], Source(fill, seed + 7919 * next(count)))
+            spec = TensorSpec(
+                rule.shape(all_sizes), DTYPES[self.case.dtype], Source(fill, _BESIDE + seed + 7919 * next(count))
+            )
             return spec.make().abs() if self.contract.capabilities.positive_state else spec.make()
 
         return map_structure(leaf, self.rules.state)
