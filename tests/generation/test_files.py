@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 import rnn_props
 from rnn_props.checks import all_checks, select
 from rnn_props.contracts import Capabilities, Complex, Contract, Layers, Record, booleans, choices, free, integers
+from rnn_props.contracts.code import contract_call, names_used, source
 from rnn_props.contracts.presets import cell_contract, sequence_contract
 from rnn_props.generation import suite_file
-from rnn_props.generation.code import contract_call, names_used, source
 from rnn_props.inference import infer_contract
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

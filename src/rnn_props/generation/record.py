@@ -6,7 +6,7 @@ import re
 import textwrap
 from collections.abc import Iterable
 
-from rnn_props.generation.code import WIDTH
+from rnn_props.contracts.code import WIDTH
 
 _OPENING = "# `rnn-props generate --update`"
 _TEXT = f"""\

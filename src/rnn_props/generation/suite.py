@@ -13,10 +13,10 @@ from rnn_props import __version__
 from rnn_props.cases import judge, make_call
 from rnn_props.checks import Check
 from rnn_props.contracts import Contract
+from rnn_props.contracts.code import WIDTH, Call, Name, contract_call, names_used, source
 from rnn_props.execution.items import Item, with_prerequisites
 from rnn_props.execution.plans import Plans
 from rnn_props.execution.profiles import PROFILES
-from rnn_props.generation.code import WIDTH, Call, Name, contract_call, names_used, source
 from rnn_props.generation.record import record
 from rnn_props.targets import parse
 

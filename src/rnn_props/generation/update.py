@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rnn_props.generation.code import WIDTH
+from rnn_props.contracts.code import WIDTH
 from rnn_props.generation.record import find_record, record, recorded
 from rnn_props.generation.suite import SuiteFile, import_order
 

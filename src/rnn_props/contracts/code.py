@@ -1,4 +1,5 @@
-"""Python source of data, laid out as formatters lay it out: on one line where it fits, else one item a line."""
+"""Python source of data and contracts, laid out as formatters lay it out: on one line where it fits, else one item a
+line."""
 
 from __future__ import annotations
 
@@ -7,7 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from rnn_props.contracts import Capabilities, Complex, Contract, Domain, Layers, Record
+from rnn_props.contracts.capabilities import Capabilities
+from rnn_props.contracts.contract import Contract
+from rnn_props.contracts.domains import Domain
+from rnn_props.contracts.structures import Complex, Layers, Record
 
 #: The width that black and ruff have by default.
 WIDTH = 88
