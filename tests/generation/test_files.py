@@ -162,9 +162,7 @@ def test_every_generated_file_is_of_one_mind_with_a_run(name: str, tmp_path: Pat
 @pytest.mark.parametrize("name", ["lstm_model.py:LSTMModel", "lstm_model.py:LSTMModelFixed"])
 def test_files_of_the_examples_are_of_one_mind_with_a_run(name: str, tmp_path: Path) -> None:
     target = f"{EXAMPLES / name}"
-    from rnn_props.cli_files import contract_of
-
-    text = suite_file(target, contract_of(target, {}), all_checks(), "pytest").text
+    text = suite_file(target, rnn_props.infer_contract(target), all_checks(), "pytest").text
     found = agree(target, text, tmp_path, ())
     assert ("failed" in found.values()) == (not name.endswith("Fixed"))
 
