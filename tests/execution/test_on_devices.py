@@ -152,3 +152,14 @@ def test_a_required_device_that_is_not_there_is_an_error(monkeypatch: pytest.Mon
         ValueError, match=r"device cuda is required, and is not there: torch (sees no|.* is built without)"
     ):
         rnn_props.check("torch.nn:GRUCell", require_devices=("cuda",))
+
+
+def test_what_fails_on_the_cpu_is_not_charged_on_a_device() -> None:
+    target = "rnn_props.zoo:ZerosInFloat32"
+    (both,) = rnn_props.check(target, checks=["RP105", "RP80[1-5]"], devices=("cpu", "sim"), profile="quick").targets
+    assert [item.key for item in both.results if item.status == "failed"] == ["RP105"]
+    (alone,) = rnn_props.check(target, checks=["RP80[1-5]"], devices=("sim",), profile="quick").targets
+    assert {item.code: item.status for item in alone.results} == {
+        "RP801": "passed", "RP802": "skipped", "RP803": "skipped", "RP804": "passed", "RP805": "passed",
+    }  # fmt: skip
+    assert "it fails on the CPU, too, which is not about devices" in alone.results[1].reason

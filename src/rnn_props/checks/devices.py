@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from rnn_props.cases import Needs
@@ -49,6 +50,15 @@ def on_device(t: Trial, subject: Subject | None = None) -> Subject:
     return (subject or t.build()).moved(t.device)
 
 
+@contextmanager
+def on_the_cpu(t: Trial) -> Iterator[None]:
+    """For calls on the CPU that something is compared with: where these fail, the case is discarded."""
+    try:
+        yield
+    except TargetRaisedError as raised:
+        t.discard(f"it fails on the CPU, too, which is not about devices: {raised}")
+
+
 # -- RP801 ------------------------------------------------------------------------------------------------------------
 
 
@@ -80,7 +90,8 @@ def placement(t: Trial) -> None:
     plain = t.build()
     for training in (False, True):
         plain.module.train(training)
-        t.call(subject=plain)  # what raises on the CPU, too, is not about devices
+        with on_the_cpu(t):
+            t.call(subject=plain)
     subject = on_device(t)
     for training in (False, True):
         subject.module.train(training)
@@ -115,7 +126,7 @@ def _beyond_simulation(t: Trial, raised: TargetRaisedError) -> bool:
     when=when.lacks("per_tensor_quantised", "its numbers are quantised by contract: they have few digits"),
     needs=Needs(**_NEEDS, roles={"dropout": (0.0,)}),
     after=(*BASICS, "RP801"),
-    explained_by=("RP701", "RP905"),
+    explained_by=("RP105", "RP701", "RP905"),
     share=0.4,
     hint="Compare the code paths: a branch on x.is_cuda or device.type, a kernel of your own, autocast, a cast that is "
     "made on the device alone, memory from torch.empty that is read before it is written.",
@@ -157,7 +168,8 @@ def _in_training(subject: Subject, inputs: Any, state: Tree, **options: Any) -> 
 
 def _is_steady_in_training(t: Trial) -> bool:
     """Whether training mode is not random, as it is with a dropout that no argument turns off."""
-    first, second = (_in_training(t.subject, t.given, t.state, lengths=t.lengths, seed=seed) for seed in (0, 1))
+    with on_the_cpu(t):
+        first, second = (_in_training(t.subject, t.given, t.state, lengths=t.lengths, seed=seed) for seed in (0, 1))
     return not t.changed([first.output, first.state], [second.output, second.state])
 
 
@@ -171,7 +183,7 @@ def _is_steady_in_training(t: Trial) -> bool:
     ),
     needs=Needs(**_NEEDS, roles={"dropout": (0.0,)}),
     after=(*BASICS, "RP801", "RP802"),
-    explained_by=("RP601", "RP602", "RP701"),
+    explained_by=("RP105", "RP601", "RP602", "RP701"),
     share=0.3,
     hint="Compare the backward paths: an autograd.Function or kernel of your own, a branch on the device, and what is "
     "saved for backward.",
@@ -221,7 +233,8 @@ def _judged(t: Trial, run: Callable[[Subject, Any, Tree], Results]) -> None:
         if "not implemented for" in str(raised.error) or _beyond_simulation(t, raised):
             t.discard(f"{t.device} has no kernel for it: {raised}")
         raise
-    found = agreement(results, reference, rules_of(t))
+    with on_the_cpu(t):
+        found = agreement(results, reference, rules_of(t))
     t.note(found.errors(reference))
     hold(t, found, f"in {t.case.dtype} on {t.device}, against {wide} on the CPU")
     if not found.judged:
@@ -259,7 +272,8 @@ def moves(t: Trial) -> None:
     Fix: Register what is kept as a buffer, or make it from the input at each call. Key a cache by device and dtype.
     """
     subject = t.build()
-    first = t.call(subject=subject).kept()
+    with on_the_cpu(t):
+        first = t.call(subject=subject).kept()
     there = on_device(t, subject)
     try:
         t.call(subject=there)
