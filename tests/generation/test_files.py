@@ -169,14 +169,13 @@ def test_every_generated_file_is_of_one_mind_with_a_run(name: str, tmp_path: Pat
         "multi_layer_lstm.py:MultiLayerLSTM",
         "multi_layer_lstm.py:MultiLayerLSTMFixed",
         "fast_against_slow.py:FastMinGRU",
-        "own_checks.py:Bounded",
     ],
 )
 def test_files_of_the_examples_are_of_one_mind_with_a_run(name: str, tmp_path: Path) -> None:
     target = f"{EXAMPLES / name}"
     text = suite_file(target, rnn_props.infer_contract(target), all_checks(), "pytest").text
     found = agree(target, text, tmp_path, ())
-    assert ("failed" in found.values()) == (not name.endswith(("Fixed", "FastMinGRU", "Bounded")))
+    assert ("failed" in found.values()) == (not name.endswith(("Fixed", "FastMinGRU")))
 
 
 def test_a_fault_that_is_accepted_fails_its_own_row_alone(tmp_path: Path) -> None:
