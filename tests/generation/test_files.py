@@ -193,7 +193,9 @@ def test_a_fault_that_is_accepted_fails_its_own_row_alone(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("style", "row"), [("pytest", r"\[sim\]"), ("unittest", "")])
+@pytest.mark.parametrize(
+    ("style", "row"), [("pytest", r"\[sim\]"), pytest.param("unittest", "", marks=pytest.mark.nightly)]
+)
 def test_a_bug_of_accelerators_fails_on_the_simulated_one_alone(style: Any, row: str, tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(written("FinalStateToCPU", ("RP101", "RP801"), style).text, encoding="utf-8")
     done = run_file(tmp_path / "test_it.py", "-rA", "--hypothesis-seed=0")

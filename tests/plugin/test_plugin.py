@@ -123,9 +123,21 @@ def test_a_target_that_can_not_be_imported_is_one_failing_item_with_one_clear_li
     ("arguments", "message"),
     [
         (["--rnn-props-checks", "RP9999"], "rnn-props: no check matches 'RP9999'"),
-        (["--rnn-props-profile", "slow"], "rnn-props: profile must be one of quick, default, nightly (got 'slow')"),
-        (["--rnn-props-max-examples", "0"], "rnn-props: max_examples must be at least 1 (got 0)"),
-        (["--rnn-props-device", "gpu"], "rnn-props: 'gpu' is not a device (did you mean 'cuda'?)"),
+        pytest.param(
+            ["--rnn-props-profile", "slow"],
+            "rnn-props: profile must be one of quick, default, nightly (got 'slow')",
+            marks=pytest.mark.nightly,
+        ),
+        pytest.param(
+            ["--rnn-props-max-examples", "0"],
+            "rnn-props: max_examples must be at least 1 (got 0)",
+            marks=pytest.mark.nightly,
+        ),
+        pytest.param(
+            ["--rnn-props-device", "gpu"],
+            "rnn-props: 'gpu' is not a device (did you mean 'cuda'?)",
+            marks=pytest.mark.nightly,
+        ),
         (["--hypothesis-seed", "soon"], "rnn-props: --hypothesis-seed must be a number or 'random' (got 'soon')"),
     ],
     ids=lambda item: item[0] if isinstance(item, list) else "",
