@@ -107,7 +107,7 @@ def test_batch_sizes_that_sum_to_other_than_the_rows_of_data_are_named() -> None
     case = draw_cases(contract, Needs(rows=("mixed",), packed=True), seed=0, count=1)[0]
     call = make_call(replace(case, fault=Fault("lengths.rows_missing")), contract)
     total = sum(case.lengths)
-    assert judge(call, contract, case.dtype).reason == (f"batch_sizes sums to {total}, and len(data) is {total - 1}")
+    assert judge(call, contract, case.dtype).reason == f"batch_sizes sums to {total}, and len(data) is {total - 1}"
     assert torch.equal(call.input.batch_sizes, make_input(case, contract).batch_sizes)  # type: ignore[union-attr]
 
 

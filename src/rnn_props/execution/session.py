@@ -182,7 +182,7 @@ class TargetSession:
         missing = self._missing.get(item.device)
         if missing is not None:
             return replace(blank, status="skipped", reason=missing)
-        explaining_it = {other.code for other in map(get_check, explaining(check))}
+        explaining_it = explaining(check)
         broken = [
             key
             for key in self._before[item.key]
