@@ -70,6 +70,14 @@ print((TensorSpec((2, 2), torch.float64, Source("ramp", 3)).make().diff() == 1).
     assert done.stdout.splitlines() == ["True", "{'normal'}", "True"], done.stderr
 
 
+def test_values_that_only_the_target_registers_are_an_error_that_says_what_to_write() -> None:
+    status, told = _run("check", f"{OWN}:Bounded", "--profile", "quick", "--checks", "RP101")
+    assert status == 2
+    assert "importing it registers the kind of values 'ramp'" in told
+    assert "--extension own_checks.py" in told
+    assert "Traceback" not in told
+
+
 def test_its_page_is_shown_and_it_is_listed() -> None:
     status, told = _run("explain", "MY001", "--extension", OWN)
     assert status == 0

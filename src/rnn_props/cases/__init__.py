@@ -7,7 +7,7 @@ from rnn_props.cases.judge import Verdict, judge
 from rnn_props.cases.needs import BATCHES, LENGTHS, Needs
 from rnn_props.cases.shrink import Shrinker, shrink
 from rnn_props.cases.space import Space
-from rnn_props.cases.specs import FILLS, LAYOUTS, Source, TensorSpec, register_fill
+from rnn_props.cases.specs import FILLS, LAYOUTS, Source, TensorSpec, own_fills, register_fill
 
 __all__ = [
     "BATCHES",
@@ -32,6 +32,7 @@ __all__ = [
     "make_call",
     "make_input",
     "make_state",
+    "own_fills",
     "pack",
     "register_fault",
     "register_fill",

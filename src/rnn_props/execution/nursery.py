@@ -98,6 +98,7 @@ def _become(
 
 def _be_nursery(channel: socket.socket) -> NoReturn:
     """Import the target that the first message names, answer how that went, and serve."""
+    from rnn_props.cases import own_fills
     from rnn_props.extensions import ExtensionError, load_extensions
     from rnn_props.targets import TargetError, load, parse
 
@@ -109,7 +110,7 @@ def _be_nursery(channel: socket.socket) -> NoReturn:
     except (TargetError, ExtensionError) as error:
         wire.send(channel, {"error": str(error)})
         os._exit(0)
-    wire.send(channel, {"loaded": True})
+    wire.send(channel, {"loaded": True, "fills": list(own_fills())})
     _serve(channel, target)
 
 

@@ -33,12 +33,17 @@ class TargetUnusableError(Exception):
 
 
 class Nursery:
-    """One nursery process: forks workers on demand, and knows how those that ended ended."""
+    """One nursery process: forks workers on demand, and knows how those that ended ended.
+
+    Attributes:
+        fills: the user's own kinds of values that are registered in it.
+    """
 
     def __init__(self, channel: socket.socket, pid: int | None = None) -> None:
         self.channel = channel
         self.pid = pid
         self.has_compiler = False
+        self.fills: Sequence[str] = ()
         self._reader = wire.Reader(channel)
         self._ended: dict[int, int] = {}
         self._asked = 0
@@ -227,6 +232,7 @@ class Pool:
             raise TargetUnusableError(f"importing it killed the process ({cause})") from None
         if "error" in answer:
             raise TargetUnusableError(answer["error"])
+        nursery.fills = answer["fills"]
         return nursery
 
     def close_target(self, nursery: Nursery) -> None:

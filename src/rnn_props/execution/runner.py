@@ -10,7 +10,7 @@ from typing import Any
 
 from hypothesis.database import ExampleDatabase
 
-from rnn_props.cases import Case
+from rnn_props.cases import Case, own_fills
 from rnn_props.checks import Check
 from rnn_props.config import TargetConfig
 from rnn_props.contracts import Contract, with_declared
@@ -24,6 +24,7 @@ from rnn_props.execution.pool import Nursery, Pool, TargetUnusableError, Worker
 from rnn_props.execution.profiles import Profile
 from rnn_props.execution.session import TargetSession
 from rnn_props.subjects import own_frame_of_death
+from rnn_props.targets import parse
 
 #: Seconds for importing a target and settling its contract.
 _DESCRIBE_LIMIT = 120.0
@@ -131,6 +132,7 @@ class Runner:
         """
         nursery = self.pool.open_target(target, _DESCRIBE_LIMIT, self.options.extensions)
         try:
+            _refuse_unknown_fills(target, nursery.fills)
             started = time.monotonic()
             contract = self.describe(nursery, self.options.of(target))
             patience = _PATIENCE * (time.monotonic() - started)
@@ -215,3 +217,19 @@ class Runner:
             return with_declared(contract, options.declared)
         except ValueError as error:
             raise TargetUnusableError(f"what the configuration says of it can't be: {error}") from None
+
+
+def _refuse_unknown_fills(target: str, fills: Sequence[str]) -> None:
+    """Workers draw the kinds of values that a target's import registers; a process that lacks them can't read those.
+
+    Raises:
+        TargetUnusableError: there is one; the message says how to have it in every process.
+    """
+    unknown = [name for name in fills if name not in own_fills()]
+    if unknown:
+        location = parse(target).location
+        raise TargetUnusableError(
+            f"importing it registers the kind of values '{unknown[0]}', which is known in its own processes alone: "
+            f"name the module that registers it as an extension, such as --extension {location}, or "
+            f'extensions = ["{location}"] in [tool.rnn_props]'
+        )
