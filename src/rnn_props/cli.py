@@ -108,8 +108,6 @@ def check(
     Exit status: 0 nothing failed; 1 a check failed; 2 wrong usage, a target that can't be used, or an error of
     rnn_props; 3 nothing ran; 130 interrupted.
     """
-    from rnn_props.reporting import UnwritableError, ensure_writable
-
     given = {name: value for name, value in options.items() if _is_given(context, name)}
     chosen = _configured(given)
     targets = targets or tuple(chosen["config"].targets)
@@ -119,15 +117,18 @@ def check(
     for name in unique:
         if targets.count(name) > 1:
             say("note", f"{name} is named {targets.count(name)} times; it is checked once")
-    if json_path is not None:
-        try:
-            ensure_writable(json_path)
-        except UnwritableError as error:
-            raise click.UsageError(f"--json: {error}") from None
+    from rnn_props.execution.pool import started_early
 
-    from rnn_props.options import Options
+    with started_early():
+        from rnn_props.options import Options
+        from rnn_props.reporting import UnwritableError, ensure_writable
 
-    return _run(unique, Options(**chosen), json_path, no_color)
+        if json_path is not None:
+            try:
+                ensure_writable(json_path)
+            except UnwritableError as error:
+                raise click.UsageError(f"--json: {error}") from None
+        return _run(unique, Options(**chosen), json_path, no_color)
 
 
 def _extend(extensions: tuple[str, ...]) -> None:
@@ -315,19 +316,28 @@ def infer(target: str, form: str | None, arguments: dict[str, Any], adapter: str
         if not file.exists():
             return _write_stub(target, file)
 
+    from rnn_props.execution.pool import started_early
+
+    chosen = _configured({"config": config})
+    with started_early():
+        return _infer(target, form, adapter_text(None, None, adapter), arguments, chosen)
+
+
+def _infer(
+    target: str, form: str | None, adapter: str | None, arguments: dict[str, Any], chosen: dict[str, Any]
+) -> int:
     from rnn_props import api
     from rnn_props.checks import all_checks
     from rnn_props.contracts import to_python, to_toml
     from rnn_props.inference import contract_text
     from rnn_props.targets import TargetError
 
-    chosen = _configured({"config": config})
     said = chosen["config"].targets.get(target)
     if said is not None and said.whole:
         say("note", f"the contract that {chosen['config'].path} has is shown; nothing was inferred")
     known = {name: chosen[name] for name in ("config", "extensions") if name in chosen}
     try:
-        contract = api.infer_contract(target, arguments=arguments, adapter=adapter_text(None, None, adapter), **known)
+        contract = api.infer_contract(target, arguments=arguments, adapter=adapter, **known)
     except (TargetError, ValueError) as error:
         raise click.UsageError(str(error)) from None
     if form is None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from rnn_props.execution import plans, runner
 from rnn_props.execution.events import CheckFinished, Event, RunFinished, TargetFinished
 from rnn_props.execution.outcomes import TargetResult
 from rnn_props.execution.plans import Plans
+from rnn_props.execution.pool import Pool, started_early
 from rnn_props.execution.profiles import PROFILES, Profile
 from rnn_props.inference import infer_contract
 from rnn_props.options import Options
@@ -334,7 +336,10 @@ def _no_ci() -> dict[str, str]:
 def test_an_interrupt_writes_what_was_found_and_leaves_no_process_behind(tmp_path: Path) -> None:
     path = tmp_path / "report.json"
     command = [sys.executable, "-m", "rnn_props", "check", "torch.nn:LSTM", "torch.nn:GRU", "--json", str(path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    heard = partial(signal.signal, signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heard
+    ) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if "RP102" in line:
@@ -350,6 +355,24 @@ def test_an_interrupt_writes_what_was_found_and_leaves_no_process_behind(tmp_pat
     assert family
     _, alive = psutil.wait_procs(family, timeout=10)
     assert alive == []
+
+
+def test_a_first_nursery_that_is_started_early_is_taken_once_and_ended_if_nobody_takes_it() -> None:
+    me = psutil.Process()
+    before = set(me.children())
+    with started_early():
+        (early,) = set(me.children()) - before
+        taking, other = Pool(), Pool()
+        taking.start()
+        assert set(me.children()) - before == {early}
+        other.start()
+        assert len(set(me.children()) - before) == 2
+        other.close()
+    assert set(me.children()) - before == {early}  # it is another's now
+    taking.close()
+    with started_early():
+        assert len(set(me.children()) - before) == 1
+    assert set(me.children()) == before
 
 
 def test_a_parent_that_is_killed_takes_its_workers_along() -> None:

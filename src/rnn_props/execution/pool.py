@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -190,8 +190,13 @@ class Pool:
         self._errors: Any = None
 
     def start(self) -> None:
-        """Start the first nursery; returns before it is ready."""
+        """Start the first nursery, or take that which `started_early` has; returns before it is ready."""
         if self._process is not None:
+            return
+        if _early:
+            early = _early.pop()
+            self._process, self._root, self._errors = early._process, early._root, early._errors
+            early._process = early._root = None
             return
         ours, theirs = socket.socketpair()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
@@ -246,8 +251,10 @@ class Pool:
         """End every process."""
         if self._process is None:
             return
-        if self._root is not None:
-            self._root.channel.close()
+        assert self._root is not None
+        self._root.channel.close()
+        if self._root.pid is None:  # it is still importing, and has no children
+            self._process.kill()
         try:
             self._process.wait(5)
         except subprocess.TimeoutExpired:
@@ -273,3 +280,21 @@ class Pool:
             raise WorkersUnavailableError(f"no worker process could be started: {last}") from None
         self._root.pid = self._process.pid
         return self._root
+
+
+#: Pools that were started before anybody asked for one.
+_early: list[Pool] = []
+
+
+@contextlib.contextmanager
+def started_early() -> Iterator[None]:
+    """Start the first nursery of the next pool now, so that it imports torch while this process does."""
+    pool = Pool()
+    pool.start()
+    _early.append(pool)
+    try:
+        yield
+    finally:
+        if pool in _early:
+            _early.remove(pool)
+        pool.close()  # unless its process was taken
