@@ -50,7 +50,7 @@ def _trial(target: Any, contract: Contract | None = None, **fields: Any) -> Tria
 # -- bugs and correct modules ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", [name for name, specimen in zoo.BUGS.items() if specimen.code in CODES])
 def test_the_zoos_bugs_are_caught_and_by_no_check_that_they_do_not_explain(name: str) -> None:
     specimen = zoo.BUGS[name]

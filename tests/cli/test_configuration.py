@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
+
+from rnn_props.cli import cli
 
 MODELS = """
 from torch import nn
@@ -48,7 +49,8 @@ RP101 = "it was wrong once"
 
 
 @pytest.fixture
-def repository(tmp_path: Path) -> Path:
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "models.py").write_text(MODELS, encoding="utf-8")
     (tmp_path / "pyproject.toml").write_text(AGREED, encoding="utf-8")
     return tmp_path
@@ -57,11 +59,12 @@ def repository(tmp_path: Path) -> Path:
 def _check(folder: Path, *arguments: str) -> tuple[int, str, str, dict[str, Any]]:
     """Exit status, what is printed, what is said on stderr, and the report."""
     report = folder / "report.json"
-    done = subprocess.run(
-        [sys.executable, "-m", "rnn_props", "check", *arguments, "--json", str(report)],
-        cwd=folder, capture_output=True, text=True, timeout=240,
-    )  # fmt: skip
-    return done.returncode, done.stdout, done.stderr, json.loads(report.read_text()) if report.exists() else {}
+    done = _run("check", *arguments, "--json", str(report))
+    return done.exit_code, done.stdout, done.stderr, json.loads(report.read_text()) if report.exists() else {}
+
+
+def _run(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, arguments, prog_name="rnn-props")
 
 
 def test_what_the_file_says_holds_without_a_word_on_the_command_line(repository: Path) -> None:
@@ -144,17 +147,15 @@ def test_what_means_nothing_is_an_error_before_anything_runs(
     assert message in told + said
 
 
-def test_without_targets_anywhere_there_is_nothing_to_check(tmp_path: Path) -> None:
+def test_without_targets_anywhere_there_is_nothing_to_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     status, _, said, _ = _check(tmp_path)
     assert status == 2
     assert "name a TARGET, such as package.module:MyLSTM, or targets in [tool.rnn_props.targets]" in said
 
 
 def test_what_infer_writes_is_the_contract_from_then_on(repository: Path) -> None:
-    written = subprocess.run(
-        [sys.executable, "-m", "rnn_props", "infer", "models.py:Plain", "--arg", "num_heads=2", "--toml"],
-        cwd=repository, capture_output=True, text=True, timeout=240, check=True,
-    ).stdout  # fmt: skip
+    written = _run("infer", "models.py:Plain", "--arg", "num_heads=2", "--toml").stdout
     kept = f'[tool.rnn_props]\nprofile = "quick"\nchecks = ["RP101"]\n\n{written}'
     (repository / "pyproject.toml").write_text(kept, encoding="utf-8")
     status, _, _, report = _check(repository)
@@ -170,11 +171,8 @@ def test_what_infer_writes_is_the_contract_from_then_on(repository: Path) -> Non
 
 
 def test_infer_heeds_what_the_file_says_of_the_target(repository: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "rnn_props", "infer", "models.py:CentredGRU"],
-        cwd=repository, capture_output=True, text=True, timeout=240,
-    )  # fmt: skip
-    assert done.returncode == 0
+    done = _run("infer", "models.py:CentredGRU")
+    assert done.exit_code == 0
     assert "hidden_size: 2, 6" in done.stdout
     assert "num_heads: 2, always" in done.stdout
     assert "said in the configuration: hidden_size" in done.stdout

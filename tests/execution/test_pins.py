@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import rnn_props
 from rnn_props.cases import Case
+from rnn_props.cli import cli
 from rnn_props.contracts.presets import sequence_contract
 from rnn_props.execution import pins
 from rnn_props.execution.pins import FILE, Pin, PinError
@@ -115,14 +117,15 @@ def test_a_failure_is_pinned_and_runs_first_everywhere(tmp_path: Path) -> None:
     assert command(tmp_path, *few).returncode == 0
 
 
-def test_bad_input_is_one_clear_line(tmp_path: Path) -> None:
-    none = command(tmp_path, "rnn_props", "pin", "abcdef")
-    assert none.returncode == 2
+def test_bad_input_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    none = CliRunner().invoke(cli, ["pin", "abcdef"])
+    assert none.exit_code == 2
     assert "there is no case abcdef among the failures that are stored here" in none.stderr
-    assert "'xyz' is no case id" in command(tmp_path, "rnn_props", "pin", "xyz").stderr
+    assert "'xyz' is no case id" in CliRunner().invoke(cli, ["pin", "xyz"]).stderr
     (tmp_path / FILE).write_text("{\n", encoding="utf-8")
-    broken = command(tmp_path, "rnn_props", "check", "torch.nn:GRU", "--checks", "RP101")
-    assert broken.returncode == 2
+    broken = CliRunner().invoke(cli, ["check", "torch.nn:GRU", "--checks", "RP101"])
+    assert broken.exit_code == 2
     assert f"error: {FILE}, line 1: it is no JSON" in broken.stderr
 
 

@@ -32,6 +32,7 @@ def test_a_target_gives_one_item_a_check_under_its_own_node(pytester: pytest.Pyt
     quiet.stdout.fnmatch_lines(["models:MyGRU::MyGRU-RP201-state.continuity-cpu"])
 
 
+@pytest.mark.nightly
 def test_targets_of_one_name_are_told_apart(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(others=MODELS)
     result = run(pytester, "--rnn-props", "models:MyGRU", "--rnn-props", "others:MyGRU", "--co", "-q", *FEW)
@@ -138,7 +139,11 @@ def test_a_target_that_can_not_be_imported_is_one_failing_item_with_one_clear_li
             "rnn-props: 'gpu' is not a device (did you mean 'cuda'?)",
             marks=pytest.mark.nightly,
         ),
-        (["--hypothesis-seed", "soon"], "rnn-props: --hypothesis-seed must be a number or 'random' (got 'soon')"),
+        pytest.param(
+            ["--hypothesis-seed", "soon"],
+            "rnn-props: --hypothesis-seed must be a number or 'random' (got 'soon')",
+            marks=pytest.mark.nightly,
+        ),
     ],
     ids=lambda item: item[0] if isinstance(item, list) else "",
 )
