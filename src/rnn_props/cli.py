@@ -185,7 +185,7 @@ def generate(
         else:
             form = {name: options.pop(name) for name in ("style", "update")}
             chosen = _configured({name: value for name, value in options.items() if _is_given(context, name)})
-            known = {name: chosen[name] for name in ("extensions", *options) if name in chosen}
+            known = {name: chosen[name] for name in options if name in chosen}
             written = cli_files.generate(targets[0], output, Options(**known), **form)
     except (cli_files.CommandError, TargetError, ValueError) as error:
         raise click.UsageError(str(error)) from None

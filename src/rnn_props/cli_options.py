@@ -139,6 +139,7 @@ _GENERATE_OPTIONS = (
     click.option("--skip", multiple=True, callback=globs, metavar="GLOB",
                  help="No tests of these checks; repeatable, or with commas.  [default: none]"),
     CONFIG,
+    EXTENSION,
     ARG,
     ADAPTER,
     click.option("--update", is_flag=True,

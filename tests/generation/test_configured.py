@@ -103,3 +103,6 @@ def own_rule(t):
     done = python(*command, cwd=folder)
     assert "- XX101: it is a check of your own; `rnn-props check` runs it" in done.stdout, done.stderr
     assert "def test_own_rule" not in done.stdout
+    (folder / "pyproject.toml").unlink()
+    told = python(*command, "--extension", "own_checks.py", cwd=folder)
+    assert told.stdout == done.stdout
