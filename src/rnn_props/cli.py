@@ -181,6 +181,12 @@ def generate(
         raise click.UsageError("a test file is written for one target; call it once for each")
     try:
         if ci is not None:
+            for option in context.command.params:
+                if option.name in options and _is_given(context, option.name):
+                    raise click.UsageError(
+                        f"{option.opts[-1]} is about a file of tests; the workflow that --ci writes runs "
+                        "`rnn-props check`, which goes by [tool.rnn_props] in pyproject.toml"
+                    )
             written = cli_files.generate_workflow(targets, output)
         else:
             form = {name: options.pop(name) for name in ("style", "update")}

@@ -68,6 +68,16 @@ def test_the_command_that_a_job_runs_is_one(workflow: dict[Any, Any]) -> None:
         assert "'none' is not a valid integer range" in outcome.output
 
 
+def test_an_option_of_test_files_is_refused_rather_than_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = click.testing.CliRunner().invoke(cli, ["generate", *TARGETS, "--ci", "github", "--checks", "RP101"])
+    assert done.exit_code == 2
+    assert "--checks is about a file of tests" in done.output
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_workflow_that_is_there_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 

@@ -30,6 +30,7 @@ _JOB = """\
       - uses: actions/checkout@v4
       - uses: actions/setup-python@v5
         with: {{python-version: "3.12", cache: pip}}
+      # rnn-props is not on PyPI yet: write "rnn-props @ git+URL" in place of its name, with the repository's address.
       - run: pip install torch rnn-props -e . --extra-index-url https://download.pytorch.org/whl/cpu
 {remark}      - run: |
           rnn-props check {targets} {options}--json rnn-props.json
