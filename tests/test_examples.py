@@ -16,7 +16,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
     [
         "lstm_model.py:LSTMModel",
         pytest.param("multi_layer_lstm.py:MultiLayerLSTM", marks=pytest.mark.nightly),
-        "cell_loop.py:LSTMCellModel",
+        pytest.param("cell_loop.py:LSTMCellModel", marks=pytest.mark.nightly),
     ],
 )
 def test_zeros_of_float32_fail_in_float64_and_nothing_else_does(target: str) -> None:
@@ -43,7 +43,9 @@ def test_the_corrected_forms_are_clean(target: str) -> None:
     assert result.ran >= 16
 
 
-def test_the_stack_with_a_size_for_each_layer_needs_no_option() -> None:
-    (bare,) = rnn_props.check(f"{EXAMPLES}/stacked_sizes.py:StackedLSTM", profile="quick", seed=0).targets
+@pytest.mark.parametrize(("checks", "least"), [(("RP1*", "RP2*"), 15), pytest.param((), 41, marks=pytest.mark.nightly)])
+def test_the_stack_with_a_size_for_each_layer_needs_no_option(checks: tuple[str, ...], least: int) -> None:
+    target = f"{EXAMPLES}/stacked_sizes.py:StackedLSTM"
+    (bare,) = rnn_props.check(target, profile="quick", seed=0, checks=checks).targets
     assert bare.status in ("passed", "warned")
-    assert bare.ran > 40
+    assert bare.ran >= least

@@ -42,10 +42,10 @@ def test_a_check_of_ones_own_passes_and_fails_like_any_other() -> None:
 
 
 def test_a_fault_of_ones_own_is_put_in_and_judged() -> None:
-    status, told = _check(f"{OWN}:TakesDoubled", "--checks", "RP401")
+    status, told = _check(f"{OWN}:TakesDoubled", "--checks", "RP401", "--max-examples", "60")
     assert status == 1
     assert "input.doubled accepted" in told
-    status, told = _check(f"{OWN}:Bounded", "--checks", "RP401")
+    status, told = _check(f"{OWN}:Bounded", "--checks", "RP401", "--max-examples", "60")
     assert status == 0
 
 
