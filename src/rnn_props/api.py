@@ -147,7 +147,6 @@ class TargetChecks:
         if self._unusable:
             raise TargetError(self._unusable)
         if self._session is None:
-            self._runner.pool.start()
             try:
                 self._session = self._runner.open(self.target)
             except TargetUnusableError as error:

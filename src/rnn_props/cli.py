@@ -117,18 +117,23 @@ def check(
     for name in unique:
         if targets.count(name) > 1:
             say("note", f"{name} is named {targets.count(name)} times; it is checked once")
-    from rnn_props.execution.pool import started_early
+    _start_workers()
+    from rnn_props.options import Options
+    from rnn_props.reporting import UnwritableError, ensure_writable
 
-    with started_early():
-        from rnn_props.options import Options
-        from rnn_props.reporting import UnwritableError, ensure_writable
+    if json_path is not None:
+        try:
+            ensure_writable(json_path)
+        except UnwritableError as error:
+            raise click.UsageError(f"--json: {error}") from None
+    return _run(unique, Options(**chosen), json_path, no_color)
 
-        if json_path is not None:
-            try:
-                ensure_writable(json_path)
-            except UnwritableError as error:
-                raise click.UsageError(f"--json: {error}") from None
-        return _run(unique, Options(**chosen), json_path, no_color)
+
+def _start_workers() -> None:
+    """Have the process that workers are forked from import torch while this one does."""
+    from rnn_props.execution.pool import start_root
+
+    start_root()
 
 
 def _extend(extensions: tuple[str, ...]) -> None:
@@ -322,16 +327,8 @@ def infer(target: str, form: str | None, arguments: dict[str, Any], adapter: str
         if not file.exists():
             return _write_stub(target, file)
 
-    from rnn_props.execution.pool import started_early
-
     chosen = _configured({"config": config})
-    with started_early():
-        return _infer(target, form, adapter_text(None, None, adapter), arguments, chosen)
-
-
-def _infer(
-    target: str, form: str | None, adapter: str | None, arguments: dict[str, Any], chosen: dict[str, Any]
-) -> int:
+    _start_workers()
     from rnn_props import api
     from rnn_props.checks import all_checks
     from rnn_props.contracts import to_python, to_toml
@@ -343,7 +340,7 @@ def _infer(
         say("note", f"the contract that {chosen['config'].path} has is shown; nothing was inferred")
     known = {name: chosen[name] for name in ("config", "extensions") if name in chosen}
     try:
-        contract = api.infer_contract(target, arguments=arguments, adapter=adapter, **known)
+        contract = api.infer_contract(target, arguments=arguments, adapter=adapter_text(None, None, adapter), **known)
     except (TargetError, ValueError) as error:
         raise click.UsageError(str(error)) from None
     if form is None:

@@ -21,11 +21,10 @@ import rnn_props
 from rnn_props.api import run
 from rnn_props.checks import get as get_check
 from rnn_props.contracts import Capabilities, Contract, integers
-from rnn_props.execution import plans, runner
+from rnn_props.execution import plans, pool, runner
 from rnn_props.execution.events import CheckFinished, Event, RunFinished, TargetFinished
 from rnn_props.execution.outcomes import TargetResult
 from rnn_props.execution.plans import Plans
-from rnn_props.execution.pool import Pool, started_early
 from rnn_props.execution.profiles import PROFILES, Profile
 from rnn_props.inference import infer_contract
 from rnn_props.options import Options
@@ -362,22 +361,29 @@ def test_an_interrupt_writes_what_was_found_and_leaves_no_process_behind(tmp_pat
     assert alive == []
 
 
-def test_a_first_nursery_that_is_started_early_is_taken_once_and_ended_if_nobody_takes_it() -> None:
-    me = psutil.Process()
-    before = set(me.children())
-    with started_early():
-        (early,) = set(me.children()) - before
-        taking, other = Pool(), Pool()
-        taking.start()
-        assert set(me.children()) - before == {early}
-        other.start()
-        assert len(set(me.children()) - before) == 2
-        other.close()
-    assert set(me.children()) - before == {early}  # it is another's now
-    taking.close()
-    with started_early():
-        assert len(set(me.children()) - before) == 1
-    assert set(me.children()) == before
+def test_one_nursery_serves_all_runs_of_a_process_from_where_each_of_them_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = pool.start_root()
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        text = "import os\nfrom torch import nn\nassert os.environ['NAMED'] == os.path.basename(os.getcwd())\n"
+        (tmp_path / name / "mine.py").write_text(f"{text}class {name.title()}(nn.GRU):\n    pass\n", encoding="utf-8")
+        monkeypatch.chdir(tmp_path / name)
+        monkeypatch.setenv("NAMED", name)
+        (result,) = results(f"mine:{name.title()}", checks=("RP101",))
+        assert (result.status, result.message) == ("passed", "")
+    assert pool.start_root() is root
+    monkeypatch.delenv("NAMED")
+    assert "KeyError: 'NAMED'" in results("mine:Two")[0].message
+
+
+def test_a_nursery_that_was_killed_is_replaced() -> None:
+    root = pool.start_root()
+    root.process.kill()
+    root.process.wait()
+    assert results("torch.nn:GRU", checks=("RP101",))[0].status == "passed"
+    assert pool.start_root() is not root
 
 
 def test_a_parent_that_is_killed_takes_its_workers_along() -> None:

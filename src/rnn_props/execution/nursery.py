@@ -103,6 +103,9 @@ def _be_nursery(channel: socket.socket) -> NoReturn:
     from rnn_props.targets import TargetError, load, parse
 
     request = wire.Reader(channel).next()
+    os.chdir(request["folder"])
+    os.environ.clear()
+    os.environ.update(request["environment"])
     sys.path[:0] = [path for path in request["path"] if path not in sys.path]
     try:
         load_extensions(request["extensions"])

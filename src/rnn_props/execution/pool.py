@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
@@ -9,8 +10,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -181,38 +183,117 @@ def _cause(status: int | None) -> str:
         return f"signal {-status}"
 
 
-class Pool:
-    """The first nursery and, for one target at a time, the second."""
+class Root:
+    """The first nursery. One serves this process as long as it lives, whoever runs checks, one after the other or not.
+
+    It has imported torch and this package, and nothing of a user's. Where it stands and what its environment says does
+    not matter: what it forks for a target gets both with the target's name.
+    """
 
     def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
-        self._root: Nursery | None = None
-        self._errors: Any = None
-
-    def start(self) -> None:
-        """Start the first nursery, or take that which `started_early` has; returns before it is ready."""
-        if self._process is not None:
-            return
-        if _early:
-            early = _early.pop()
-            self._process, self._root, self._errors = early._process, early._root, early._errors
-            early._process = early._root = None
-            return
         ours, theirs = socket.socketpair()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
-        environment = {"OMP_NUM_THREADS": "1", **os.environ}
         package = str(Path(__file__).resolve().parents[2])
         start = f"import sys; sys.path.append({package!r}); from rnn_props.execution.nursery import main; main()"
         with theirs:
-            self._process = subprocess.Popen(
+            self.process = subprocess.Popen(
                 [sys.executable, "-c", start, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=self._errors,
-                env=environment,
+                env=_environment(),
             )
-        self._root = Nursery(ours)
+        self._nursery = Nursery(ours)
+        self._lock = threading.Lock()
+
+    def fork(self) -> Nursery:
+        """A nursery for a target, which has nothing imported yet.
+
+        Raises:
+            WorkersUnavailableError: this one does not start.
+        """
+        with self._lock:
+            self._wait_until_ready()
+            channel, number = self._nursery.fork(b"N")
+            return Nursery(channel, self._nursery.pid_of(number))
+
+    def cause_of_death(self, nursery: Nursery) -> str:
+        """Why a nursery that was forked here ended by itself."""
+        assert nursery.pid is not None
+        with self._lock:
+            return _cause(self._nursery.status_of(nursery.pid))
+
+    def end(self) -> None:
+        """End it and all that it forked."""
+        self._nursery.channel.close()
+        if self._nursery.pid is None:  # it is still importing, and has no children
+            self.process.kill()
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self._errors.close()
+
+    def _wait_until_ready(self) -> None:
+        if self._nursery.pid is not None:
+            return
+        try:
+            self._nursery.wait("ready", _START_LIMIT)
+        except (EOFError, TimeoutError):
+            self.process.kill()
+            self.process.wait()
+            self._errors.seek(0)
+            said = self._errors.read().decode(errors="replace").strip().splitlines()
+            last = said[-1] if said else "it said nothing"
+            raise WorkersUnavailableError(f"no worker process could be started: {last}") from None
+        self._nursery.pid = self.process.pid
+
+
+def _environment() -> dict[str, str]:
+    return {"OMP_NUM_THREADS": "1", **os.environ}
+
+
+_root: Root | None = None
+
+
+def start_root() -> Root:
+    """The first nursery of this process, started unless it runs. Returns before it is ready.
+
+    Its imports take as long as those of a process that is about to run checks, so it is started before them.
+    """
+    global _root
+    if _root is not None and _root.process.poll() is not None:
+        _end()
+    if _root is None:
+        _root = Root()
+    return _root
+
+
+def _end() -> None:
+    global _root
+    if _root is not None:
+        _root.end()
+        _root = None
+
+
+def _forget() -> None:
+    """A forked child has its parent's sockets, and must not use them."""
+    global _root
+    _root = None
+
+
+atexit.register(_end)
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_forget)
+
+
+class Pool:
+    """The nurseries of the targets that are open, each with what it forked."""
+
+    def __init__(self) -> None:
+        self._open: list[Nursery] = []
 
     def open_target(self, target: str, limit: float, extensions: Sequence[str] = ()) -> Nursery:
         """A nursery that has the target imported, after extensions.
@@ -221,80 +302,47 @@ class Pool:
             TargetUnusableError: the import failed, killed the process or took too long.
             WorkersUnavailableError: the first nursery does not start.
         """
-        root = self._ready()
-        channel, number = root.fork(b"N")
-        pid = root.pid_of(number)
-        nursery = Nursery(channel, pid)
-        path = [os.getcwd(), *[path for path in sys.path if path]]
-        wire.send(channel, {"target": target, "path": path, "extensions": list(extensions)})
+        root = start_root()
+        nursery = root.fork()
+        self._open.append(nursery)
+        folder = os.getcwd()
+        request = {
+            "target": target,
+            "extensions": list(extensions),
+            "path": [folder, *[path for path in sys.path if path]],
+            "folder": folder,
+            "environment": _environment(),
+        }
+        wire.send(nursery.channel, request)
         try:
             answer = nursery.wait("loaded", limit)
         except TimeoutError:
             self.close_target(nursery)
             raise TargetUnusableError(f"importing it took more than {limit:g} s") from None
         except EOFError:
-            cause = _cause(root.status_of(pid))
+            self._let_go(nursery)
+            cause = root.cause_of_death(nursery)
             raise TargetUnusableError(f"importing it killed the process ({cause})") from None
-        if "error" in answer:
+        if "error" in answer:  # it has ended by itself
+            self._let_go(nursery)
             raise TargetUnusableError(answer["error"])
         nursery.fills = answer["fills"]
         return nursery
 
     def close_target(self, nursery: Nursery) -> None:
         """End a target's nursery and all its workers."""
-        if nursery.pid is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(nursery.pid, signal.SIGKILL)
+        if nursery not in self._open:
+            return
+        assert nursery.pid is not None
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(nursery.pid, signal.SIGKILL)
+        self._let_go(nursery)
+
+    def _let_go(self, nursery: Nursery) -> None:
+        self._open.remove(nursery)
         nursery.channel.close()
 
     def close(self) -> None:
-        """End every process."""
-        if self._process is None:
-            return
-        assert self._root is not None
-        self._root.channel.close()
-        if self._root.pid is None:  # it is still importing, and has no children
-            self._process.kill()
-        try:
-            self._process.wait(5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._errors.close()
-        self._process = self._root = None
-
-    def _ready(self) -> Nursery:
-        self.start()
-        assert self._root is not None
-        assert self._process is not None
-        if self._root.pid is not None:
-            return self._root
-        try:
-            self._root.wait("ready", _START_LIMIT)
-        except (EOFError, TimeoutError):
-            self._process.kill()
-            self._process.wait()
-            self._errors.seek(0)
-            said = self._errors.read().decode(errors="replace").strip().splitlines()
-            last = said[-1] if said else "it said nothing"
-            raise WorkersUnavailableError(f"no worker process could be started: {last}") from None
-        self._root.pid = self._process.pid
-        return self._root
-
-
-#: Pools that were started before anybody asked for one.
-_early: list[Pool] = []
-
-
-@contextlib.contextmanager
-def started_early() -> Iterator[None]:
-    """Start the first nursery of the next pool now, so that it imports torch while this process does."""
-    pool = Pool()
-    pool.start()
-    _early.append(pool)
-    try:
-        yield
-    finally:
-        if pool in _early:
-            _early.remove(pool)
-        pool.close()  # unless its process was taken
+        """End the processes of every target."""
+        for nursery in list(self._open):
+            self.close_target(nursery)

@@ -20,7 +20,7 @@ from rnn_props.execution.items import Item, items_of
 from rnn_props.execution.jobs import case_key, stored_case
 from rnn_props.execution.outcomes import CheckResult, TargetResult, target_status
 from rnn_props.execution.pins import Pin, fitted, save
-from rnn_props.execution.pool import Nursery, Pool, TargetUnusableError, Worker
+from rnn_props.execution.pool import Nursery, Pool, TargetUnusableError, Worker, start_root
 from rnn_props.execution.profiles import Profile
 from rnn_props.execution.session import TargetSession
 from rnn_props.subjects import own_frame_of_death
@@ -91,7 +91,7 @@ class Runner:
         self._database = options.database
 
     def __enter__(self) -> Runner:
-        self.pool.start()
+        start_root()
         return self
 
     def __exit__(self, *exception: object) -> None:
