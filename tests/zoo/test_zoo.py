@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 
 class _Runners:
-    """One runner a profile, so that torch is imported once for many specimens."""
+    """One runner a profile."""
 
     def __init__(self) -> None:
         self._open: dict[str, Runner] = {}
@@ -32,7 +32,6 @@ class _Runners:
         if profile not in self._open:
             options = Options(profile=profile, seed=0, devices=("cpu", "sim"))
             self._open[profile] = Runner(resolve(options), ignore)
-            self._open[profile].pool.start()
         session = self._open[profile].open(target)
         try:
             keys = None if code is None else [_key(code)]
