@@ -178,25 +178,28 @@ def generate(
     What pyproject.toml says of the target counts, as in a check. A file that is there is never written over: the
     difference is shown, and the exit status is 1.
     """
+    given = {name: value for name, value in options.items() if _is_given(context, name)}
+    if ci is None and len(targets) > 1:
+        raise click.UsageError("a test file is written for one target; call it once for each")
+    if ci is not None and given:
+        option = next(option for option in context.command.params if option.name in given)
+        raise click.UsageError(
+            f"{option.opts[-1]} is about a file of tests; the workflow that --ci writes runs `rnn-props check`, which "
+            "goes by [tool.rnn_props] in pyproject.toml"
+        )
+    if ci is None:
+        form = {name: options.pop(name) for name in ("style", "update")}
+        chosen = _configured({name: value for name, value in given.items() if name not in form})
+        known = {name: chosen[name] for name in options if name in chosen}
+        _start_workers()
     from rnn_props import cli_files
     from rnn_props.options import Options
     from rnn_props.targets import TargetError
 
-    if ci is None and len(targets) > 1:
-        raise click.UsageError("a test file is written for one target; call it once for each")
     try:
         if ci is not None:
-            for option in context.command.params:
-                if option.name in options and _is_given(context, option.name):
-                    raise click.UsageError(
-                        f"{option.opts[-1]} is about a file of tests; the workflow that --ci writes runs "
-                        "`rnn-props check`, which goes by [tool.rnn_props] in pyproject.toml"
-                    )
             written = cli_files.generate_workflow(targets, output)
         else:
-            form = {name: options.pop(name) for name in ("style", "update")}
-            chosen = _configured({name: value for name, value in options.items() if _is_given(context, name)})
-            known = {name: chosen[name] for name in options if name in chosen}
             written = cli_files.generate(targets[0], output, Options(**known), **form)
     except (cli_files.CommandError, TargetError, ValueError) as error:
         raise click.UsageError(str(error)) from None

@@ -120,31 +120,19 @@ def test_a_target_that_can_not_be_imported_is_one_failing_item_with_one_clear_li
     result.stdout.fnmatch_lines(["*blocked: no_models:X can't be used (see X-RP101-shape.output-cpu)"])
 
 
+#: Options that mean nothing, and what is said of each. The first is tried in every run, the others at night.
+MEANINGLESS = [
+    (["--rnn-props-checks", "RP9999"], "rnn-props: no check matches 'RP9999'"),
+    (["--rnn-props-profile", "slow"], "rnn-props: profile must be one of quick, default, nightly (got 'slow')"),
+    (["--rnn-props-max-examples", "0"], "rnn-props: max_examples must be at least 1 (got 0)"),
+    (["--rnn-props-device", "gpu"], "rnn-props: 'gpu' is not a device (did you mean 'cuda'?)"),
+    (["--hypothesis-seed", "soon"], "rnn-props: --hypothesis-seed must be a number or 'random' (got 'soon')"),
+]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [
-        (["--rnn-props-checks", "RP9999"], "rnn-props: no check matches 'RP9999'"),
-        pytest.param(
-            ["--rnn-props-profile", "slow"],
-            "rnn-props: profile must be one of quick, default, nightly (got 'slow')",
-            marks=pytest.mark.nightly,
-        ),
-        pytest.param(
-            ["--rnn-props-max-examples", "0"],
-            "rnn-props: max_examples must be at least 1 (got 0)",
-            marks=pytest.mark.nightly,
-        ),
-        pytest.param(
-            ["--rnn-props-device", "gpu"],
-            "rnn-props: 'gpu' is not a device (did you mean 'cuda'?)",
-            marks=pytest.mark.nightly,
-        ),
-        pytest.param(
-            ["--hypothesis-seed", "soon"],
-            "rnn-props: --hypothesis-seed must be a number or 'random' (got 'soon')",
-            marks=pytest.mark.nightly,
-        ),
-    ],
+    [MEANINGLESS[0], *(pytest.param(*row, marks=pytest.mark.nightly) for row in MEANINGLESS[1:])],
     ids=lambda item: item[0] if isinstance(item, list) else "",
 )
 def test_an_option_that_means_nothing_is_a_usage_error(
