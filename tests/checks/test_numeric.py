@@ -71,6 +71,36 @@ def test_torchs_modules_pass_and_hardly_a_case_is_discarded(target: Any, code: s
     assert not any(outcome.startswith(("Violation", "Advice")) for outcome in outcomes), outcomes
 
 
+# -- token ids ---------------------------------------------------------------------------------------------------------
+
+#: Large numbers are read as other ids after a change by one part in 64 or noise of bfloat16, and as the same ones after
+#: a change by one part in 262144.
+_LARGE = {
+    "hyperparameters": {"vocab_size": 4, "embedding_dim": 1, "hidden_dim": 1, "num_classes": 2},
+    "seq_len": 2,
+    "batch": 3,
+    "input": Source("large"),
+}
+
+
+def test_ids_that_a_change_of_their_numbers_would_change_are_no_lost_digits() -> None:
+    get("RP701").run(_trial(zoo.MaskedClassifier, **_LARGE))
+
+
+def test_vectors_of_tokens_with_few_digits_are_found_by_changing_the_vectors() -> None:
+    sizes = {"vocab_size": 4, "embedding_dim": 1, "hidden_dim": 1, "num_classes": 2}
+    trial = _trial(
+        zoo.LooksUpInBfloat16, hyperparameters=sizes, seq_len=5, batch=2, parameter_seed=907, input=Source("ones")
+    )
+    with pytest.raises(Violation, match="elements that follow a change of the embeddings by one part in 64"):
+        get("RP701").run(trial)
+
+
+def test_narrow_runs_of_a_module_of_token_ids_are_judged() -> None:
+    """With other ids in each noisy run, every case would be ill-conditioned."""
+    get("RP703").run(_trial(zoo.MaskedClassifier, **{**_LARGE, "seq_len": 512}))
+
+
 # -- unusual, and no bug -----------------------------------------------------------------------------------------------
 
 

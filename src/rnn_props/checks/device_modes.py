@@ -136,7 +136,7 @@ def modes(t: Trial) -> None:
     reference = Sensitivity(
         against.module,
         lambda inputs, state: tensors(results_of(against.call(inputs, state, lengths=t.lengths))),
-        in_dtype(given, wide),
+        in_dtype(t.exact(given), wide),
         in_dtype(t.state, wide),
         arithmetic=mode.arithmetic,
         factor=t.contract.tolerance,

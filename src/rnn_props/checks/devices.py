@@ -221,7 +221,7 @@ def _judged(t: Trial, run: Callable[[Subject, Any, Tree], Results]) -> None:
     reference = Sensitivity(
         against.module,
         lambda inputs, state: tensors(run(against, inputs, state)),
-        in_dtype(t.given, wide),
+        in_dtype(t.exact(t.given), wide),
         in_dtype(t.state, wide),
         arithmetic=ARITHMETIC[DTYPES[t.case.dtype]],
         factor=t.contract.tolerance,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rnn_props.cases import Case, Needs, Source, TensorSpec
 from rnn_props.checks import when
@@ -21,6 +21,7 @@ from rnn_props.numerics import (
     Agreement,
     Sensitivity,
     agreement,
+    changed,
     largest,
 )
 from rnn_props.subjects import DTYPES, Result, Subject, TargetRaisedError, Tree, leaves, map_tree, state_leaves
@@ -132,7 +133,7 @@ def precision(t: Trial) -> None:
     if t.case.dtype == wide != "float64":
         t.discard("no dtype is wider")
     against = t.subject if t.case.dtype == wide else twin(t, t.subject, wide)
-    inputs, state = in_dtype(t.input, wide), in_dtype(t.state, wide)
+    inputs, state = in_dtype(t.exact(t.input), wide), in_dtype(t.state, wide)
     if wide == "float64":
         _resolution(t, against, inputs, state)
     if t.case.dtype == wide:
@@ -168,12 +169,18 @@ _FINE, _COARSE = 2.0**-18, 2.0**-6
 
 
 def _resolution(t: Trial, subject: Subject, inputs: Tensor, state: Tree) -> None:
-    """In float64 a change of the input that float32 would notice is not lost, where a large one is not."""
+    """In float64 a change of the input that float32 would notice is not lost, where a large one is not.
+
+    Of a module of token ids the vectors that they stand for are changed.
+    """
+    tables = _tables(subject) if t.contract.vocabulary is not None else []
     base = results_of(subject.call(inputs, state, lengths=t.lengths))
-    fine, coarse = (
-        results_of(subject.call(_nudged(inputs, part), _nudged(state, part), lengths=t.lengths))
-        for part in (_FINE, _COARSE)
-    )
+
+    def after_a_change(part: float) -> Results:
+        with changed(tables, lambda table: _nudged(table, part)):
+            return results_of(subject.call(_nudged(inputs, part), _nudged(state, part), lengths=t.lengths))
+
+    fine, coarse = after_a_change(_FINE), after_a_change(_COARSE)
     for name, values in tensors(base).items():
         after, far = fine.get(name), coarse.get(name)
         if after is None or far is None or not values.shape == after.shape == far.shape:
@@ -187,13 +194,20 @@ def _resolution(t: Trial, subject: Subject, inputs: Tensor, state: Tree) -> None
         if count >= 4 and 2 * count >= int((values != 0).sum()) and 2 * lost > count:
             t.fail(
                 f"in float64, {name} has fewer digits than float32: of {count} elements that follow a change of the "
-                f"input by one part in {1 / _COARSE:.0f}, {lost} do not change at all with one part in {1 / _FINE:.0f}",
+                f"{'embeddings' if tables else 'input'} by one part in {1 / _COARSE:.0f}, {lost} do not change at all "
+                f"with one part in {1 / _FINE:.0f}",
                 expected="digits of float64",
                 actual="fewer than float32 has",
             )
 
 
-def _nudged(tree: Tree, part: float) -> Tree:
+def _tables(subject: Subject) -> list[Tensor]:
+    """The weights of the module's embeddings."""
+    kinds = nn.Embedding, nn.EmbeddingBag
+    return [module.weight for module in subject.module.modules() if isinstance(module, kinds)]
+
+
+def _nudged(tree: Any, part: float) -> Any:
     """Every element changed by up to a part of it, in the same direction for every part."""
     generator = torch.Generator().manual_seed(0)
 
@@ -306,7 +320,7 @@ def long(t: Trial) -> None:
         reference = Sensitivity(
             against.module,
             lambda inputs, state, against=against: tensors(_run_long(t, against, inputs, state)),  # type: ignore[misc]
-            in_dtype(given, wide),
+            in_dtype(t.exact(given), wide),
             in_dtype(state, wide),
             arithmetic=ARITHMETIC[DTYPES[dtype]],
             factor=t.contract.tolerance,

@@ -27,6 +27,7 @@ from rnn_props.subjects import (
     map_tree,
     select,
     state_leaves,
+    token_ids,
 )
 
 
@@ -113,6 +114,14 @@ class Trial:
     def given(self) -> Tensor | PackedSequence:
         """The input as it goes into the module: packed where the case says so."""
         return pack(self.case, self.contract, self.input) if self.case.packing else self.input
+
+    def exact(self, inputs: Any) -> Any:
+        """Inputs as the module reads them: token ids in place of the numbers that they are made from.
+
+        Noise on those, however small, could make another id of them, which is another input.
+        """
+        tokens = self.contract.tokens(self.case.hyperparameters)
+        return inputs if tokens is None else token_ids(inputs, tokens)
 
     @property
     def lengths(self) -> tuple[int, ...] | None:

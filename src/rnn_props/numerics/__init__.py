@@ -3,7 +3,7 @@
 from rnn_props.numerics.agreement import GRADIENT, Agreement, Comparison, agreement
 from rnn_props.numerics.compare import UNIT_ROUNDOFF, Difference, difference, largest
 from rnn_props.numerics.noise import ARITHMETIC, TF32, Arithmetic, NoiseAtEveryOperation, perturbed
-from rnn_props.numerics.sensitivity import Bound, Sensitivity, sensitivity_bound
+from rnn_props.numerics.sensitivity import Bound, Sensitivity, changed, sensitivity_bound
 
 __all__ = [
     "ARITHMETIC",
@@ -18,6 +18,7 @@ __all__ = [
     "NoiseAtEveryOperation",
     "Sensitivity",
     "agreement",
+    "changed",
     "difference",
     "largest",
     "perturbed",

@@ -9,7 +9,7 @@ of its own, so that a small one is not hidden by a large one.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -131,21 +131,21 @@ class Sensitivity:
         generator = torch.Generator().manual_seed(2 * (1000 * self._seed + number) + every_operation)
         mode = NoiseAtEveryOperation(self.arithmetic, generator) if every_operation else nullcontext()
         noise = self.arithmetic.unit, generator, self.arithmetic.smallest
-        with _parameters_of(self._module, lambda value: perturbed(value, *noise)):
+        with changed(self._module.parameters(), lambda value: perturbed(value, *noise)):
             inputs, state = (perturbed(item, *noise) for item in (self._inputs, self._state))
             try:
                 with mode:
-                    changed = self._run(inputs, state)
+                    noisy = self._run(inputs, state)
             except TargetRaisedError:
                 return dict.fromkeys(reference, math.inf)
-        gaps = {name: difference(changed.get(name), leaf, name) for name, leaf in reference.items()}
+        gaps = {name: difference(noisy.get(name), leaf, name) for name, leaf in reference.items()}
         return {name: 0.0 if gap is None else gap.size for name, gap in gaps.items()}
 
 
 @contextmanager
-def _parameters_of(module: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """The module with changed parameters, for a while."""
-    kept = [(parameter, parameter.detach().clone()) for parameter in module.parameters()]
+def changed(parameters: Iterable[Tensor], change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Parameters of a module with other values, for a while."""
+    kept = [(parameter, parameter.detach().clone()) for parameter in parameters]
     try:
         with torch.no_grad():
             for parameter, value in kept:

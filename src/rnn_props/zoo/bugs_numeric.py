@@ -13,6 +13,7 @@ from rnn_props.contracts import Contract
 from rnn_props.zoo.cells import PlainGRUCell, PlainLSTMCell
 from rnn_props.zoo.drop_ins import PlainGRU, PlainLSTM, PlainRNN
 from rnn_props.zoo.fast import MinGRUScan, like_the_loop
+from rnn_props.zoo.flags import MaskedClassifier
 from rnn_props.zoo.recurrent import Leaves, Steps, Weights
 from rnn_props.zoo.registry import bug
 
@@ -92,6 +93,18 @@ class CellMixesInBfloat16(PlainGRUCell):
     def cell(self, x: Tensor, state: Leaves, weights: Weights) -> Leaves:
         (h,) = super().cell(x, state, weights)
         return ((state[0] + _through(h - state[0], torch.bfloat16)) if h.dtype == torch.float32 else h,)
+
+
+class _NarrowTable(nn.Embedding):
+    def forward(self, input: Tensor) -> Tensor:
+        return _through(super().forward(input), torch.bfloat16)
+
+
+@bug("RP701", "the vectors of tokens go through bfloat16, whatever the module's dtype")
+class LooksUpInBfloat16(MaskedClassifier):
+    def __init__(self, vocab_size: int, embedding_dim: int, hidden_dim: int, num_classes: int) -> None:
+        super().__init__(vocab_size, embedding_dim, hidden_dim, num_classes)
+        self.table = _NarrowTable(vocab_size, embedding_dim, padding_idx=0)
 
 
 # RP702: saturation
