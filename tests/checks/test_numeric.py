@@ -96,9 +96,16 @@ def test_vectors_of_tokens_with_few_digits_are_found_by_changing_the_vectors() -
         get("RP701").run(trial)
 
 
+class _WrongInBfloat16(zoo.MaskedClassifier):
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        scores = super().forward(input_ids, attention_mask)
+        return 1.25 * scores if scores.dtype == torch.bfloat16 else scores
+
+
 def test_narrow_runs_of_a_module_of_token_ids_are_judged() -> None:
-    """With other ids in each noisy run, every case would be ill-conditioned."""
-    get("RP703").run(_trial(zoo.MaskedClassifier, **{**_LARGE, "seq_len": 512}))
+    """With other ids in each noisy run, noise would explain any result."""
+    with pytest.raises(Violation, match="in bfloat16, against float64"):
+        get("RP701").run(_trial(_WrongInBfloat16, **_LARGE, dtype="bfloat16"))
 
 
 # -- unusual, and no bug -----------------------------------------------------------------------------------------------
