@@ -12,10 +12,10 @@ import torch
 from rnn_props.cases import Needs
 from rnn_props.checks import when
 from rnn_props.checks.devices import on_device
-from rnn_props.checks.numeric import ILL_CONDITIONED, hold, in_dtype, results_of, rules_of, tensors, twin, widest
+from rnn_props.checks.numeric import ILL_CONDITIONED, hold, reference_of, results_of, rules_of, twin, widest
 from rnn_props.checks.registry import BASICS, check
 from rnn_props.checks.trial import Trial
-from rnn_props.numerics import ARITHMETIC, TF32, Arithmetic, Sensitivity, agreement
+from rnn_props.numerics import ARITHMETIC, TF32, Arithmetic, agreement
 from rnn_props.subjects import DTYPES, TargetRaisedError, Tree, map_tree
 
 
@@ -133,13 +133,13 @@ def modes(t: Trial) -> None:
     given = _with_a_large_row(t) if mode.large_row else t.given
     wide = widest(t.contract)
     against = twin(t, t.subject, wide)
-    reference = Sensitivity(
-        against.module,
-        lambda inputs, state: tensors(results_of(against.call(inputs, state, lengths=t.lengths))),
-        in_dtype(t.exact(given), wide),
-        in_dtype(t.state, wide),
-        arithmetic=mode.arithmetic,
-        factor=t.contract.tolerance,
+    reference = reference_of(
+        t,
+        against,
+        lambda inputs, state: results_of(against.call(inputs, state, lengths=t.lengths)),
+        given,
+        t.state,
+        mode.arithmetic,
     )
     subject = on_device(t)
     inputs, state = subject.here(given), subject.here(t.state)

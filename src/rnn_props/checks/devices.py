@@ -13,7 +13,7 @@ from rnn_props.checks.numeric import (
     ILL_CONDITIONED,
     Results,
     hold,
-    in_dtype,
+    reference_of,
     results_of,
     rules_of,
     tensors,
@@ -25,7 +25,7 @@ from rnn_props.checks.registry import ACCELERATORS, BASICS, check
 from rnn_props.checks.trial import Advice, Trial, Violation
 from rnn_props.contracts import Contract
 from rnn_props.devices import kind_of
-from rnn_props.numerics import ARITHMETIC, GRADIENT, Sensitivity, agreement, difference
+from rnn_props.numerics import ARITHMETIC, GRADIENT, agreement, difference
 from rnn_props.subjects import DTYPES, Result, Subject, TargetRaisedError, Tree, leaves, map_tree, map_with_rules
 
 #: What operations cost on the simulated device grows with the number of steps, and launches of kernels do on others.
@@ -218,13 +218,9 @@ def _judged(t: Trial, run: Callable[[Subject, Any, Tree], Results]) -> None:
     """Hold a run on the device against the same run in float64 on the CPU."""
     wide = widest(t.contract)
     against = t.subject if t.case.dtype == wide else twin(t, t.subject, wide)
-    reference = Sensitivity(
-        against.module,
-        lambda inputs, state: tensors(run(against, inputs, state)),
-        in_dtype(t.exact(t.given), wide),
-        in_dtype(t.state, wide),
-        arithmetic=ARITHMETIC[DTYPES[t.case.dtype]],
-        factor=t.contract.tolerance,
+    arithmetic = ARITHMETIC[DTYPES[t.case.dtype]]
+    reference = reference_of(
+        t, against, lambda inputs, state: run(against, inputs, state), t.given, t.state, arithmetic
     )
     subject = on_device(t)
     try:

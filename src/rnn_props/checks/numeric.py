@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +20,7 @@ from rnn_props.numerics import (
     GRADIENT,
     UNIT_ROUNDOFF,
     Agreement,
+    Arithmetic,
     Sensitivity,
     agreement,
     changed,
@@ -77,6 +79,20 @@ def in_dtype(tree: Tree, dtype: str) -> Tree:
     return map_tree(lambda leaf: leaf.to(DTYPES[dtype]) if leaf.is_floating_point() else leaf, tree)
 
 
+def reference_of(
+    t: Trial, against: Subject, run: Callable[[Any, Tree], Results], inputs: Any, state: Tree, arithmetic: Arithmetic
+) -> Sensitivity:
+    """What a run in some arithmetic is held against: the same run of a wider subject, and how noise changes it."""
+    return Sensitivity(
+        against.module,
+        lambda inputs, state: tensors(run(inputs, state)),
+        in_dtype(t.exact(inputs), against.dtype),
+        in_dtype(state, against.dtype),
+        arithmetic=arithmetic,
+        factor=t.contract.tolerance,
+    )
+
+
 def rules_of(t: Trial) -> dict[str, Rules]:
     """The shape rules of results, and of the gradients of what goes in, by name."""
     rules: dict[str, Rules] = {"output": t.rules.output, f"{GRADIENT}input": t.rules.input}
@@ -133,18 +149,17 @@ def precision(t: Trial) -> None:
     if t.case.dtype == wide != "float64":
         t.discard("no dtype is wider")
     against = t.subject if t.case.dtype == wide else twin(t, t.subject, wide)
-    inputs, state = in_dtype(t.exact(t.input), wide), in_dtype(t.state, wide)
     if wide == "float64":
-        _resolution(t, against, inputs, state)
+        _resolution(t, against, in_dtype(t.exact(t.input), wide), in_dtype(t.state, wide))
     if t.case.dtype == wide:
         return
-    reference = Sensitivity(
-        against.module,
-        lambda inputs, state: tensors(with_gradients(t, against, inputs, state)),
-        inputs,
-        state,
-        arithmetic=ARITHMETIC[DTYPES[t.case.dtype]],
-        factor=t.contract.tolerance,
+    reference = reference_of(
+        t,
+        against,
+        lambda inputs, state: with_gradients(t, against, inputs, state),
+        t.input,
+        t.state,
+        ARITHMETIC[DTYPES[t.case.dtype]],
     )
     rules = rules_of(t)
     try:
@@ -317,13 +332,13 @@ def long(t: Trial) -> None:
         low = t.factory.subject(t.case.hyperparameters, t.case.parameter_seed, dtype=dtype)
         against = twin(t, low, wide)
         given, state = in_dtype(inputs, dtype), in_dtype(t.state, dtype)
-        reference = Sensitivity(
-            against.module,
-            lambda inputs, state, against=against: tensors(_run_long(t, against, inputs, state)),  # type: ignore[misc]
-            in_dtype(t.exact(given), wide),
-            in_dtype(state, wide),
-            arithmetic=ARITHMETIC[DTYPES[dtype]],
-            factor=t.contract.tolerance,
+        reference = reference_of(
+            t,
+            against,
+            lambda inputs, state, against=against: _run_long(t, against, inputs, state),  # type: ignore[misc]
+            given,
+            state,
+            ARITHMETIC[DTYPES[dtype]],
         )
         try:
             run = _run_long(t, low, given, state)
