@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import subprocess
 import sys
 import time
 
@@ -60,6 +61,39 @@ class HangsForThreeRows(_Model):
         while x.size(0) == 3:
             time.sleep(0.05)
         return super().forward(x)
+
+
+class SpinsForThreeRows(_Model):
+    def forward(self, x: Tensor) -> Tensor:
+        while x.size(0) == 3:
+            pass
+        return super().forward(x)
+
+
+class StarvesAtThreeRows(_Model):
+    """Its first call with three rows works a tenth of a second, on a core where others go first."""
+
+    starved = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.size(0) == 3 and not self.starved:
+            type(self).starved = True
+            self._starve()
+        return super().forward(x)
+
+    def _starve(self) -> None:
+        cores = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {min(cores)})
+        spin = "import time\nend = time.monotonic() + 60\nwhile time.monotonic() < end: pass"
+        others = [subprocess.Popen([sys.executable, "-S", "-c", spin]) for _ in range(2)]
+        os.nice(15)
+        end = time.process_time() + 0.1
+        while time.process_time() < end:
+            pass
+        for other in others:
+            other.kill()
+            other.wait()
+        os.sched_setaffinity(0, cores)
 
 
 class DiesForThreeRows(_Model):

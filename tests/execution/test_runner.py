@@ -168,6 +168,25 @@ def test_a_hang_is_a_finding_too_and_ends_by_itself(monkeypatch: pytest.MonkeyPa
     assert found.findings[0].where.endswith("time.sleep(0.05)")
 
 
+@pytest.mark.slow
+def test_a_call_that_works_without_end_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PROFILES, "default", replace(PROFILES["default"], time_limit_s=2))
+    monkeypatch.setattr(runner, "_PATIENCE", 0.0)
+    (found,) = one("SpinsForThreeRows", checks=("RP101",), profile="default").results
+    assert found.findings[0].kind == "hung"
+    assert found.findings[0].where.endswith(("pass", "while x.size(0) == 3:"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="this system does not count waits for a core")
+def test_a_call_that_waits_for_a_core_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PROFILES, "default", replace(PROFILES["default"], time_limit_s=2))
+    monkeypatch.setattr(runner, "_PATIENCE", 0.0)
+    (found,) = one("StarvesAtThreeRows", checks=("RP101",), profile="default", jobs=1).results
+    assert found.status == "passed"
+    assert found.duration_s > 2
+
+
 def test_what_torch_dies_of_is_its_own_and_fails_only_under_strict() -> None:
     (plain,) = results("torch.nn:LSTMCell", checks=("RP408",), profile="default")
     assert plain.status == "warned"

@@ -157,13 +157,14 @@ class Worker:
         self._last_words.seek(0)
         return self._last_words.read().decode(errors="replace")
 
-    def cpu_seconds(self) -> float | None:
-        """The processor time that the process has had; None where that can't be read."""
-        try:
-            fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-        except OSError:
-            return None
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    def waits(self) -> dict[str, float]:
+        """The seconds that each thread of the process has been ready to run and without a core, as Linux counts them in
+        `/proc/PID/task/TID/schedstat`; empty on a system that does not."""
+        found = {}
+        for counted in Path(f"/proc/{self.pid}/task").glob("*/schedstat"):
+            with contextlib.suppress(OSError):  # a thread that has ended
+                found[counted.parent.name] = int(counted.read_text(encoding="ascii").split()[1]) / 1e9
+        return found
 
     def cause_of_death(self) -> tuple[str, str]:
         """Why a worker whose socket closed by itself ended, and what `faulthandler` wrote of where it was."""

@@ -31,8 +31,6 @@ _SOUND = frozenset({"passed", "warned", "not_applicable", "skipped", "expected_f
 _PROGRESS_EVERY = 0.1
 #: What to do about a pinned case that can't be run.
 _PIN_HINT = "This is not the module's failure: the file of pinned cases is out of date."
-#: On a busy machine a case may take this many times its limit by the clock.
-_STARVED_AT_MOST = 10
 
 
 class TargetSession:
@@ -298,13 +296,11 @@ class TargetSession:
             or (check.compiler and self._nursery.has_compiler and not slot.worker.has_compiler)
         ):
             self._retire(slot)
-        new = slot.worker is None
         worker = self._hire(slot, device)
         worker.fresh = False
         slot.batch = batch
         slot.outcomes = []
-        slot.since = time.monotonic()
-        slot.cpu = 0.0 if new else worker.cpu_seconds()
+        slot.heard()
         worker.send(
             {
                 "op": "run",
@@ -337,29 +333,15 @@ class TargetSession:
                 self._read_drafter()
             else:
                 self._read(key.data)
-        now = time.monotonic()
         for slot in self._slots:
-            if (
-                slot.batch is not None
-                and slot.worker is not None
-                and now - slot.since > slot.batch.time_limit_s + self._patience
-                and not self._starved(slot, now)
-            ):
-                seconds = now - slot.since
+            if slot.batch is None or slot.worker is None:
+                continue
+            if slot.stalled > slot.batch.time_limit_s + self._patience:
+                seconds = slot.silent
                 self._selector.unregister(slot.worker.channel)
                 words = slot.worker.end_with_words()
                 slot.worker = None
                 self._lost(slot, death("hung", "SIGKILL", words, seconds))
-
-    def _starved(self, slot: Slot, now: float) -> bool:
-        """Whether a case is slow only because the machine is busy: it works, and has not had its time yet."""
-        assert slot.batch is not None
-        assert slot.worker is not None
-        limit = slot.batch.time_limit_s + self._patience
-        had = slot.worker.cpu_seconds()
-        if had is None or slot.cpu is None or now - slot.since > _STARVED_AT_MOST * limit:
-            return False
-        return 0.05 * limit < had - slot.cpu < limit
 
     def _read(self, slot: Slot) -> None:
         worker = slot.worker
@@ -371,14 +353,13 @@ class TargetSession:
             cause, words = worker.cause_of_death()
             slot.worker = None
             if slot.batch is not None:
-                self._lost(slot, death("crashed", cause, words, time.monotonic() - slot.since))
+                self._lost(slot, death("crashed", cause, words, slot.silent))
             return
         while slot.worker is worker:
             found, message = worker.reader.buffered()
             if not found:
                 return
-            slot.since = time.monotonic()
-            slot.cpu = worker.cpu_seconds()
+            slot.heard()
             if "ready" in message:
                 self._runner.listener(DeviceReady(self._target, message["ready"], message["facts"]))
                 continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,9 @@ from rnn_props.execution.items import Item
 from rnn_props.execution.jobs import Batch, Outcome
 from rnn_props.execution.pool import Worker
 from rnn_props.subjects import died_in_torch, own_frame_of_death
+
+#: A worker that has been silent for so many seconds is asked what it waits for.
+_SILENT = 1.0
 
 
 @dataclass
@@ -20,8 +24,31 @@ class Slot:
     item: Item | None = None
     batch: Batch | None = None
     outcomes: list[Outcome] = field(default_factory=list)
-    since: float = 0.0
-    cpu: float | None = None
+    _since: float = 0.0
+    _waits: Mapping[str, float] | None = None
+
+    def heard(self) -> None:
+        """The worker said something just now, or was given something to do."""
+        self._since, self._waits = time.monotonic(), None
+
+    @property
+    def silent(self) -> float:
+        """Seconds since it was last heard."""
+        return time.monotonic() - self._since
+
+    @property
+    def stalled(self) -> float:
+        """Seconds of its silence that are its own doing: those in which it ran, or waited for anything but a core.
+
+        On a busy machine a case may take many times its time. It hangs only if that is not for want of a core.
+        """
+        silent = self.silent
+        if self.worker is None or silent < _SILENT:
+            return silent
+        waits = self.worker.waits()
+        if self._waits is None:
+            self._waits = waits
+        return silent - max((waited - self._waits.get(thread, 0.0) for thread, waited in waits.items()), default=0.0)
 
 
 def death(kind: str, signal: str, words: str, seconds: float) -> Outcome:
