@@ -32,7 +32,7 @@ def _gru(**fields: Any) -> Trial:
     return trial(nn.GRU, **(defaults | fields))
 
 
-def _model(target: Any, *, states: str | None = None, **capabilities: Any) -> Contract:
+def _model(target: Any, *, states: Any = None, **capabilities: Any) -> Contract:
     """The contract of a small model or layer, batch first, of two sizes."""
     return Contract(
         build=target,
@@ -272,6 +272,28 @@ class _Unused(_Layer):
 def test_a_parameter_without_a_part_in_the_result_is_named() -> None:
     message = finding("RP601", _Unused, _model(_Unused))
     assert message == "no gradient of parameter spare at any length: nothing changes with it"
+
+
+class _Ticks(_Layer):
+    """Changes its state where the steps that it has counted in it are even, and never from any number between."""
+
+    def forward(self, x: Tensor, state: Any = None) -> Any:  # type: ignore[override]
+        h, count = (
+            (x.new_zeros(x.size(0), self.carry.in_features), x.new_zeros(x.size(0), 1)) if state is None else state
+        )
+        outputs = []
+        for step in x.unbind(1):
+            h = torch.where(torch.remainder(count, 2) == 0, self.step(step, h), h)
+            count = count + 1
+            outputs.append(h)
+        return torch.stack(outputs, 1), (h, count)
+
+
+def test_what_does_nothing_from_a_state_that_is_none_of_its_own_is_no_bug() -> None:
+    contract = _model(_Ticks, states=("B H", "B 1"))
+    assert finding("RP601", _Ticks, contract) == ""
+    never = finding("RP601", _Ticks, replace(contract, capabilities=Capabilities(optional_state=False)))
+    assert never.endswith("at any length: nothing changes with it")
 
 
 class _RootOfZero(_Layer):

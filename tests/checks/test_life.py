@@ -507,6 +507,37 @@ def test_tied_weights_are_a_finding_unless_the_contract_says_so() -> None:
     assert Contract.from_json(tied.to_json()).capabilities.tied_weights
 
 
+class _LanguageModel(nn.Module):
+    """Scores tokens with their own embeddings; `layers` places for one layer or more, as a subclass has it."""
+
+    def __init__(self, vocab_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocab_size, hidden_size)
+        self.layers = nn.ModuleList(nn.GRU(hidden_size, hidden_size, batch_first=True) for _ in range(2))
+        self.scores = nn.Linear(hidden_size, vocab_size)
+        self.scores.weight = self.embedding.weight
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        y = self.embedding(tokens)
+        for layer in self.layers:
+            y = layer(y)[0]
+        result: Tensor = self.scores(y)
+        return result
+
+
+class _OneLayerTwice(_LanguageModel):
+    def __init__(self, vocab_size: int, hidden_size: int) -> None:
+        super().__init__(vocab_size, hidden_size)
+        self.layers[1] = self.layers[0]
+
+
+def test_an_embedding_that_scores_tokens_too_is_tied_on_purpose_and_a_layer_used_twice_beside_it_is_not() -> None:
+    assert _first(_LanguageModel, "RP910") is None
+    found = _first(_OneLayerTwice, "RP910")
+    assert isinstance(found, Violation)
+    assert "layers.1." in found.message
+
+
 def test_shared_memory_is_told_from_neighbours_in_one_storage() -> None:
     flat = torch.arange(12.0)
     whole = nn.ParameterList([flat[:6], flat[6:], flat[:6].view(2, 3).t(), torch.ones(2)])

@@ -203,7 +203,8 @@ def distinct(t: Trial) -> None:
     - `self.backward_cell = self.forward_cell`, or one cell passed to both directions.
     - `nn.Parameter(w)` twice of one tensor: the two share their memory until the module is moved.
     - `copy.copy(layer)`, which copies the layer's outside and shares its parameters.
-    Fix: `nn.ModuleList(Cell(...) for _ in range(num_layers))`: a constructor call for each place.
+    Fix: `nn.ModuleList(Cell(...) for _ in range(num_layers))`: a constructor call for each place. What an embedding and
+    a layer of scores share, as language models do, is no finding.
     """
     case = t.case
     module = t.factory.module(case.hyperparameters, case.parameter_seed)
@@ -223,7 +224,10 @@ def distinct(t: Trial) -> None:
 
 
 def _shared(module: nn.Module) -> Iterator[tuple[str, str]]:
-    """Pairs of names of parameters that share memory, each second name once."""
+    """Pairs of names of parameters that share memory, each second name once.
+
+    What an embedding shares with anything else is tied on purpose: no slip gives a layer another kind's weights.
+    """
     seen: list[tuple[str, set[int]]] = []
     for name, tensor in module.named_parameters(remove_duplicate=False):
         if nn.parameter.is_lazy(tensor) or tensor.layout != torch.strided or tensor.device.type == "meta":
@@ -231,9 +235,14 @@ def _shared(module: nn.Module) -> Iterator[tuple[str, str]]:
         own = _addresses(tensor)
         twin = next((other for other, places in seen if places & own), None)
         if twin is not None:
-            yield twin, name
+            if _in_embedding(module, twin) == _in_embedding(module, name):
+                yield twin, name
         else:
             seen.append((name, own))
+
+
+def _in_embedding(module: nn.Module, parameter: str) -> bool:
+    return isinstance(module.get_submodule(parameter.rpartition(".")[0]), nn.Embedding)
 
 
 def _addresses(tensor: Tensor) -> set[int]:

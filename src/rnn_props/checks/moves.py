@@ -139,8 +139,11 @@ def _room(t: Trial) -> dict[str, Any]:
 
 
 def elsewhere(t: Trial) -> list[Trial]:
-    """Other lengths, and the other mode: where a parameter may have its part, before it is said to have none."""
+    """Other lengths, the module's own initial state and the other mode: where a parameter may have its part, before it
+    is said to have none."""
     others = [variant(t, seq_len=length) for length in _OTHER_LENGTHS if not t.contract.one_step]
+    if t.state is not None and t.contract.capabilities.optional_state:
+        others.append(variant(t, state=None))  # a state may hold what is not any number, such as steps counted
     switched = variant(t)
     switched.subject.module.train(not t.subject.module.training)
     try:
