@@ -291,9 +291,35 @@ class _Ticks(_Layer):
 
 def test_what_does_nothing_from_a_state_that_is_none_of_its_own_is_no_bug() -> None:
     contract = _model(_Ticks, states=("B H", "B 1"))
-    assert finding("RP601", _Ticks, contract) == ""
-    never = finding("RP601", _Ticks, replace(contract, capabilities=Capabilities(optional_state=False)))
-    assert never.endswith("at any length: nothing changes with it")
+    given = replace(contract, capabilities=Capabilities(optional_state=False))
+    for code in ("RP601", "RP603"):
+        assert finding(code, _Ticks, contract) == ""
+    assert finding("RP601", _Ticks, given).endswith("at any length: nothing changes with it")
+    assert finding("RP603", _Ticks, given).endswith("nothing is carried from step to step")
+
+
+class _FromTheEnd(_Layer):
+    """Reads from the last step to the first."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.flip(1)).flip(1)
+
+
+class _FromTheEndForgetful(_FromTheEnd):
+    def step(self, x: Tensor, h: Tensor) -> Tensor:
+        return super().step(x, 0 * h)
+
+
+class _FromTheEndCut(_FromTheEnd):
+    def step(self, x: Tensor, h: Tensor) -> Tensor:
+        return super().step(x, h.detach())
+
+
+def test_what_is_carried_from_the_end_to_the_beginning_is_carried() -> None:
+    assert finding("RP603", _FromTheEnd, _model(_FromTheEnd, causal=False)) == ""
+    forgetful = finding("RP603", _FromTheEndForgetful, _model(_FromTheEndForgetful, causal=False))
+    assert forgetful.endswith("nothing is carried from step to step")
+    assert "the graph is cut" in finding("RP603", _FromTheEndCut, _model(_FromTheEndCut, causal=False))
 
 
 class _RootOfZero(_Layer):

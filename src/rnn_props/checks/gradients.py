@@ -18,6 +18,7 @@ from rnn_props.checks.moves import (
     Draw,
     direction,
     elsewhere,
+    from_own_state,
     in_some_mode,
     matters,
     mode_of,
@@ -283,30 +284,39 @@ def through_time(t: Trial) -> None:
     back = t.pick(1, (length + 1) // 2)
     last = length - 1 - back
     if axis is None:
-        _steps_reached(t, "the output", _main_result, range(length), length - 1)
+        _steps_reached(t, "the output", _main_result, range(length), [length - 1])
     elif bidirectional and t.contract.convention == "rnn" and t.contract.capabilities.output_is_state:
         for half, name, step, seen in (
             (0, "forward", last, range(last + 1)),
             (1, "backward", back, range(back, length)),
         ):
-            _steps_reached(t, f"the {name} half of the output at step {step}", _step(axis, step, half), seen, step)
-    else:
+            _steps_reached(t, f"the {name} half of the output at step {step}", _steps(axis, [step], half), seen, [step])
+    elif bidirectional or t.contract.capabilities.causal:
         seen = range(length) if bidirectional else range(last + 1)
-        _steps_reached(t, f"the output at step {last}", _step(axis, last), seen, last)
+        _steps_reached(t, f"the output at step {last}", _steps(axis, [last]), seen, [last])
+    else:  # it may read from the end to the beginning
+        ends = [0, last] if last else [0]
+        _steps_reached(t, f"the output at {_in_words(ends)}", _steps(axis, ends), range(length), ends)
 
 
-def _step(axis: int, step: int, half: int | None = None) -> Callable[[Result], Tensor]:
-    """From results to their output at one step, or a half of that."""
+def _in_words(steps: Sequence[int]) -> str:
+    return f"step {steps[0]}" if len(steps) == 1 else f"steps {' and '.join(map(str, steps))}"
+
+
+def _steps(axis: int, steps: Sequence[int], half: int | None = None) -> Callable[[Result], Tensor]:
+    """From results to their output at some steps, or a half of that."""
 
     def part(result: Result) -> Tensor:
-        output: Tensor = result.output.select(axis, step)
+        output: Tensor = result.output.index_select(axis, torch.tensor(steps, device=result.output.device))
         return output if half is None else output.chunk(2, -1)[half]
 
     return part
 
 
-def _steps_reached(t: Trial, what: str, part: Callable[[Result], Tensor], steps: Sequence[int], own: int) -> None:
-    """Part of the results has a gradient to the input at each of some steps."""
+def _steps_reached(
+    t: Trial, what: str, part: Callable[[Result], Tensor], steps: Sequence[int], own: Sequence[int]
+) -> None:
+    """Part of the results, which is that of its own steps, has a gradient to the input at each of some steps."""
     gradient = _input_gradient(t, part)
     silent = {step for step in steps if largest(_at_step(t, gradient, step)) == 0}
     if not silent:
@@ -330,8 +340,12 @@ def _steps_reached(t: Trial, what: str, part: Callable[[Result], Tensor], steps:
             expected="a gradient",
             actual="none",
         )
-    others = set(steps) - {own}
+    others = set(steps) - set(own)
     if others and others <= silent and not any(depends[step] for step in others):
+        for other in from_own_state(t):
+            gradient = _input_gradient(other, part)
+            if any(largest(_at_step(other, gradient, step)) > 0 for step in others):
+                t.discard("its output depends on earlier inputs from its own initial state, and not from a drawn one")
         t.fail(
             f"{what} depends on no input at another step: nothing is carried from step to step",
             expected="a gradient",

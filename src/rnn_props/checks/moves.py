@@ -142,8 +142,7 @@ def elsewhere(t: Trial) -> list[Trial]:
     """Other lengths, the module's own initial state and the other mode: where a parameter may have its part, before it
     is said to have none."""
     others = [variant(t, seq_len=length) for length in _OTHER_LENGTHS if not t.contract.one_step]
-    if t.state is not None and t.contract.capabilities.optional_state:
-        others.append(variant(t, state=None))  # a state may hold what is not any number, such as steps counted
+    others += from_own_state(t)
     switched = variant(t)
     switched.subject.module.train(not t.subject.module.training)
     try:
@@ -151,6 +150,12 @@ def elsewhere(t: Trial) -> list[Trial]:
     except TargetRaisedError:
         return others
     return [*others, switched]
+
+
+def from_own_state(t: Trial) -> list[Trial]:
+    """The case without its initial state, where it has one that may be left out: a drawn state may be none that the
+    module ever reaches, such as half a step where it counts steps."""
+    return [variant(t, state=None)] if t.state is not None and t.contract.capabilities.optional_state else []
 
 
 def row_name(leaf: str, row: int) -> str:

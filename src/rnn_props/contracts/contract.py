@@ -37,8 +37,9 @@ ROLE_NAMES: Mapping[str, tuple[str, ...]] = {
         "input_size", "input_dim", "n_in", "d_in", "in_features", "in_channels", "nb_input", "dim", "d_model",
         "feat_size", "embed_dim", "n_inputs", "num_features", "n_features", "in_dim", "input_channels", "in_feats",
         "channels", "embedding_dim", "emb_dim", "embed_size", "embedding_size", "emb_size", "ninp", "n_embd", "d_embed",
-        "c_in", "n_inp", "n_input", "num_input", "num_inputs", "in_size", "inp_size", "inp_dim", "dim_in", "idim",
-        "input_features", "features", "feature_dim", "feature_size", "feat_dim", "model_dim", "x_dim",
+        "c_in", "n_inp", "nin", "n_input", "num_input", "num_inputs", "in_size", "inp_size", "inp_dim", "dim_in",
+        "idim", "input_features", "features", "feature_dim", "feature_size", "feat_dim", "model_dim", "x_dim", "obs_dim",
+        "obs_size",
     ),
     "hidden_size": (
         "hidden_size", "hidden_dim", "hidden_channels", "units", "n_hidden", "hid_dim", "d_hidden", "nb_units",
@@ -58,7 +59,8 @@ ROLE_NAMES: Mapping[str, tuple[str, ...]] = {
         "output_size", "output_dim", "num_classes", "n_out", "out_features", "n_classes", "out_dim", "out_channels",
         "num_outputs", "n_outputs", "d_out", "dim_out", "num_labels", "n_labels", "tagset_size", "num_tags", "c_out",
         "nout", "n_output", "num_output", "out_size", "odim", "output_features", "num_class", "n_class", "nclass",
-        "target_size", "num_targets", "n_targets", "label_size", "y_dim",
+        "target_size", "num_targets", "n_targets", "label_size", "y_dim", "action_dim",
+        "act_dim", "n_actions", "num_actions",
     ),
     "vocab_size": (
         "vocab_size", "num_embeddings", "n_vocab", "vocabulary_size", "n_tokens", "num_tokens", "ntoken", "ntokens",
