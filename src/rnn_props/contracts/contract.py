@@ -38,8 +38,8 @@ ROLE_NAMES: Mapping[str, tuple[str, ...]] = {
         "feat_size", "embed_dim", "n_inputs", "num_features", "n_features", "in_dim", "input_channels", "in_feats",
         "channels", "embedding_dim", "emb_dim", "embed_size", "embedding_size", "emb_size", "ninp", "n_embd", "d_embed",
         "c_in", "n_inp", "nin", "n_input", "num_input", "num_inputs", "in_size", "inp_size", "inp_dim", "dim_in",
-        "idim", "input_features", "features", "feature_dim", "feature_size", "feat_dim", "model_dim", "x_dim", "obs_dim",
-        "obs_size",
+        "idim", "input_features", "features", "feature_dim", "feature_size", "feat_dim", "model_dim", "x_dim",
+        "obs_dim", "obs_size",
     ),
     "hidden_size": (
         "hidden_size", "hidden_dim", "hidden_channels", "units", "n_hidden", "hid_dim", "d_hidden", "nb_units",
