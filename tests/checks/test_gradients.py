@@ -298,6 +298,37 @@ def test_what_does_nothing_from_a_state_that_is_none_of_its_own_is_no_bug() -> N
     assert finding("RP603", _Ticks, given).endswith("nothing is carried from step to step")
 
 
+class _Policy(nn.Module):
+    """Takes one observation a call, and remembers until it is reset."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.cell = nn.GRUCell(input_size, hidden_size)
+        self.h: Tensor | None = None
+
+    def reset(self) -> None:
+        self.h = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        h: Tensor = self.cell(x, None if self.h is None else self.h.detach())
+        self.h = h
+        return h
+
+
+class _ForgetfulPolicy(_Policy):
+    def forward(self, x: Tensor) -> Tensor:
+        self.h = None
+        return super().forward(x)
+
+
+def test_recurrent_weights_of_a_policy_have_their_part_from_its_second_observation_on() -> None:
+    contract = infer_contract(_Policy)
+    assert contract.convention == "stateful"
+    assert finding("RP601", _Policy, contract) == ""
+    message = finding("RP601", _ForgetfulPolicy, replace(contract, build=_ForgetfulPolicy))
+    assert message == "no gradient of parameter cell.weight_hh at any length: nothing changes with it"
+
+
 class _FromTheEnd(_Layer):
     """Reads from the last step to the first."""
 
