@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from rnn_props.cases import Case
@@ -14,6 +15,25 @@ from rnn_props.execution.plans import Plans
 from rnn_props.execution.profiles import PROFILES
 from rnn_props.inference import infer_contract
 from rnn_props.subjects import Factory, TargetRaisedError
+
+
+class StateSpaceByFFT(nn.Module):
+    """A diagonal state space layer: complex numbers, and a convolution by FFT, where all steps share their rounding."""
+
+    def __init__(self, d_model: int, d_state: int = 4) -> None:
+        super().__init__()
+        self.step = nn.Parameter(torch.rand(d_model) * 2 - 4)
+        self.turn = nn.Parameter(torch.arange(d_state).float().repeat(d_model, 1))
+        self.decay = nn.Parameter(torch.zeros(d_model, d_state))
+        self.read = nn.Parameter(torch.randn(d_model, d_state, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        length, step = x.size(1), self.step.exp()[:, None]
+        pole = torch.complex(-self.decay.exp(), self.turn) * step
+        weight = torch.view_as_complex(self.read) * (pole.exp() - 1) / pole
+        kernel = (weight[..., None] * torch.exp(pole[..., None] * torch.arange(length))).sum(1).real
+        spectrum = torch.fft.rfft(x.transpose(1, 2), 2 * length) * torch.fft.rfft(kernel, 2 * length)
+        return x + torch.fft.irfft(spectrum, 2 * length)[..., :length].transpose(1, 2)
 
 
 class FinishedModel(nn.Module):

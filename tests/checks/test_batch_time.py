@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from check_runs import finding, outcomes
+import pytest
+from check_runs import StateSpaceByFFT, finding, outcomes
 from torch import Tensor, nn
 
 
@@ -33,3 +34,16 @@ def test_batch_first_leaves_an_output_without_a_time_axis_as_it_is() -> None:
 
 def test_a_classifier_that_differs_between_the_layouts_is_found() -> None:
     assert finding("RP303", LastRow)
+
+
+class LooksAhead(StateSpaceByFFT):
+    """The same, which leaks a millionth of what comes next."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x + 1e-6 * nn.functional.pad(x[:, 1:], (0, 0, 0, 1)))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_an_fft_rounds_at_earlier_steps_is_no_look_ahead(seed: int) -> None:
+    assert set(outcomes("RP304", StateSpaceByFFT, profile="default", seed=seed)) == {"passed"}
+    assert finding("RP304", LooksAhead, profile="default", seed=seed)

@@ -75,6 +75,22 @@ def test_a_branch_on_a_value_is_no_failure(code: str) -> None:
         assert found.startswith("discarded: torch.export can't export it: ")
 
 
+class _PartsByName(nn.Module):
+    """A cell whose state is two arguments."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.cell = nn.LSTMCell(input_size, hidden_size)
+
+    def forward(self, x: Tensor, h_prev: Tensor, c_prev: Tensor) -> tuple[Tensor, Tensor]:
+        h, c = self.cell(x, (h_prev, c_prev))
+        return h, c
+
+
+def test_a_state_in_several_arguments_is_exported_with_the_rest() -> None:
+    assert set(outcomes("RP908", _PartsByName)) == {"passed"}
+
+
 def test_a_program_that_takes_one_batch_size_only_is_advice() -> None:
     class CountsRows(FinishedModel):
         def finish(self, scores: Tensor) -> Tensor:

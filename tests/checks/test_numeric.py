@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from check_runs import StateSpaceByFFT, outcomes
 from torch import Tensor, nn
 
 from rnn_props import zoo
@@ -222,6 +223,12 @@ def test_few_digits_in_float64_are_seen_although_all_dtypes_agree(dtype: str) ->
     )
     with pytest.raises(Violation, match=r"^in float64, \w+ has fewer digits than float32: of \d+ elements"):
         get("RP701").run(t)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rounding_of_complex_numbers_is_no_lack_of_digits(seed: int) -> None:
+    """Of `exp(z) - 1` for a small z it takes the last digits."""
+    assert set(outcomes("RP701", StateSpaceByFFT, profile="default", seed=seed)) == {"passed"}
 
 
 class _NoHalf(_Linear):

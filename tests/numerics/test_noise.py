@@ -40,6 +40,15 @@ def test_tf32_has_the_range_of_float32_and_eleven_bits() -> None:
 
 
 @given(st.integers(0, 99))
+def test_either_part_of_a_complex_number_gets_noise_of_the_numbers_size(seed: int) -> None:
+    values = torch.tensor([3 + 4e-6j, 0], dtype=torch.complex64).repeat(100, 1)
+    change = perturbed(values, 2.0**-11, _generator(seed)) - values
+    for part in (change.real, change.imag):
+        assert 0.5 * 3 * 2.0**-10 < float(part[:, 0].abs().max()) <= 3.01 * 2.0**-10
+    assert bool((change[:, 1] == 0).all())
+
+
+@given(st.integers(0, 99))
 def test_noise_is_never_less_than_the_smallest_number_and_zeros_stay(seed: int) -> None:
     values = torch.tensor([0.0, 1e-9, -1e-9, 1.0], dtype=torch.float64).repeat(20)
     change = (perturbed(values, 2.0**-11, _generator(seed), smallest=2.0**-24) - values).abs().reshape(-1, 4)
@@ -56,6 +65,8 @@ ROUNDING: dict[str, Callable[[Tensor], Tensor]] = {
     "in place": lambda x: x.clone().mul_(3),
     "in place through a view": lambda x: _written_through_a_view(x),
     "layer norm": lambda x: nn.functional.layer_norm(x, x.shape[-1:]),
+    "complex product": lambda x: torch.complex(x[:2], x[2:]) * 3j,
+    "transform": lambda x: torch.fft.rfft(x, 16),
 }
 EXACT: dict[str, Callable[[Tensor], Tensor]] = {
     "transpose": lambda x: x.T,
@@ -69,6 +80,7 @@ EXACT: dict[str, Callable[[Tensor], Tensor]] = {
     "max": lambda x: torch.maximum(x, x.flip(0)),
     "conversion": lambda x: x.float().double(),
     "zeros": lambda x: x.new_zeros(3) + 0,
+    "complex parts": lambda x: torch.stack([torch.complex(x, x).real, torch.complex(x, x).conj().imag]),
     "comparison": lambda x: (x > 0).to(x.dtype),
     "arange": lambda x: torch.arange(5),
     "random numbers": lambda x: torch.randn(5, generator=_generator(7)),

@@ -207,6 +207,7 @@ def causality(t: Trial) -> None:
         cut(before, t.rules.output, "T", 0, stop),
         f"after a change of inputs later than step {stop - 1}: output",
         t.rules.output,
+        bound=lambda: t.bound_with(changed),
     )
 
 

@@ -19,7 +19,7 @@ from rnn_props.checks.life import repeatable
 from rnn_props.checks.registry import check
 from rnn_props.checks.trial import Advice, Trial
 from rnn_props.contracts import Contract, ShapeRule
-from rnn_props.subjects import Subject, TargetRaisedError, Tree, map_with_rules
+from rnn_props.subjects import Subject, TargetRaisedError, Tree, leaves, map_with_rules
 
 #: What an exported program says to sizes that it was not made for.
 _REFUSED = re.compile(r"^Guard failed|^Expected input at|^Runtime assertion failed")
@@ -199,10 +199,11 @@ def _exported(t: Trial, subject: Subject) -> Subject:
         shapes[leaf] = {axis: Dim.AUTO for letter in ("B", "T") if (axis := rule.axis(letter)) is not None}
 
     vary(arguments[0], t.rules.input)
-    for flags in (value for value in keywords.values() if isinstance(value, Tensor)):
-        shapes[flags] = dict.fromkeys(range(flags.dim()), Dim.AUTO)
     if t.state is not None:
         map_with_rules(vary, t.state, t.rules.state)
+    given = {id(leaf) for _, leaf in leaves(t.state)}
+    for flags in (value for value in keywords.values() if isinstance(value, Tensor) and id(value) not in given):
+        shapes[flags] = dict.fromkeys(range(flags.dim()), Dim.AUTO)
     try:
         with subject.doing("exporting it") as module, torch.no_grad():
             program = torch.export.export(module, arguments, keywords, dynamic_shapes=shapes, strict=False)

@@ -333,12 +333,18 @@ class Trial:
     @cached_property
     def bound(self) -> Bound:
         """What rounding can explain in the results of the case's own call."""
+        return self.bound_of(self._results)
 
-        def run(inputs: Any, state: Tree) -> Tree:
-            result = self.subject.call(inputs, state, lengths=self.lengths)
-            return [result.output, result.state]
+    def bound_with(self, inputs: Any) -> Bound:
+        """The same where some calls are made with another input of the case's sizes: whichever is larger.
 
-        return self.bound_of(run)
+        Where all steps go through one transform, such as an FFT, the largest of them says how far each is rounded.
+        """
+        return max(self.bound, self.bound_of(self._results, inputs), key=lambda found: found.allowed)
+
+    def _results(self, inputs: Any, state: Tree) -> Tree:
+        result = self.subject.call(inputs, state, lengths=self.lengths)
+        return [result.output, result.state]
 
     @cached_property
     def gradient_bound(self) -> Bound:

@@ -53,29 +53,35 @@ def perturbed(values: Tree, unit: float, generator: torch.Generator, smallest: f
     """
 
     def shake(leaf: Tensor) -> Tensor:
-        if not leaf.is_floating_point():
+        if not (leaf.is_floating_point() or leaf.is_complex()):
             return leaf
-        exact = leaf.detach().to(torch.float64)
+        exact = _widest(leaf.detach())
         return (exact + _noise(exact, unit, smallest, generator)).to(leaf.dtype)
 
     return map_tree(shake, values)
 
 
+def _widest(values: Tensor) -> Tensor:
+    return values.to(torch.complex128 if values.is_complex() else torch.float64)
+
+
 def _noise(values: Tensor, unit: float, smallest: float, generator: torch.Generator) -> Tensor:
     size = (values.abs() * (NOISE * unit)).clamp_(min=smallest)
     drawn = torch.rand(values.shape, dtype=torch.float64, generator=generator).mul_(2).sub_(1)
+    if values.is_complex():  # either part may be off by as much as the number's size allows
+        drawn = torch.complex(drawn, torch.rand(values.shape, dtype=torch.float64, generator=generator).mul_(2).sub_(1))
     return drawn.mul_(size).masked_fill_(values == 0, 0.0).to(values.device)
 
 
 #: Operations that copy, select or reorder numbers, and so round nothing.
 _EXACT = frozenset(
     {
-        "_reshape_alias", "_to_copy", "_unsafe_view", "abs", "alias", "clamp", "clone", "constant_pad_nd", "copy_",
-        "embedding", "empty_like", "fill_", "flip", "full_like", "gather", "index", "index_put", "index_put_",
-        "index_select", "masked_fill", "masked_fill_", "maximum", "minimum", "neg", "new_zeros", "ones_like", "relu",
-        "roll", "scatter", "select_backward", "select_scatter", "slice_backward", "slice_scatter", "stack", "cat",
-        "threshold_backward", "unsafe_chunk", "unsafe_split", "unsafe_split_with_sizes", "where", "zero_",
-        "zeros_like",
+        "_reshape_alias", "_to_copy", "_unsafe_view", "abs", "alias", "cat", "clamp", "clone", "complex",
+        "conj_physical", "constant_pad_nd", "copy_", "embedding", "empty_like", "fill_", "flip", "full_like", "gather",
+        "index", "index_put", "index_put_", "index_select", "masked_fill", "masked_fill_", "maximum", "minimum", "neg",
+        "new_zeros", "ones_like", "relu", "roll", "scatter", "select_backward", "select_scatter", "slice_backward",
+        "slice_scatter", "stack", "threshold_backward", "unsafe_chunk", "unsafe_split", "unsafe_split_with_sizes",
+        "where", "zero_", "zeros_like",
     }
 )  # fmt: skip
 
@@ -117,8 +123,10 @@ class NoiseAtEveryOperation(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _rounded(self, value: Any, alias: Any) -> Any:
         """The value with noise: a new tensor, or the same one where the operation wrote in place; a view stays."""
-        if not isinstance(value, Tensor) or not value.is_floating_point() or (alias is not None and not alias.is_write):
+        if not isinstance(value, Tensor) or not (value.is_floating_point() or value.is_complex()):
+            return value
+        if alias is not None and not alias.is_write:
             return value
         unit, smallest = self._arithmetic.unit, self._arithmetic.smallest
-        noise = _noise(value.to(torch.float64), unit, smallest, self._generator).to(value.dtype)
+        noise = _noise(_widest(value), unit, smallest, self._generator).to(value.dtype)
         return value + noise if alias is None else value.add_(noise)
