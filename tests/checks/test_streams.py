@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from check_runs import finding, not_applicable, outcomes
-from torch import nn
+from torch import Tensor, nn
 
 from rnn_props.inference import infer_contract
 from rnn_props.zoo import BUGS, CORRECT
@@ -45,3 +46,35 @@ def test_a_module_without_state_has_no_stories() -> None:
     contract = infer_contract(CORRECT["LSTMModel"].module)
     assert not_applicable("RP214", contract) == "it neither takes nor returns a state"
     assert not_applicable("RP213", contract) == "it keeps no state between calls"
+
+
+class _Normalised(nn.Module):
+    """A GRU over normalised inputs; one call in training mode moves the running statistics."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.normalise = nn.BatchNorm1d(input_size)
+        self.gru = nn.GRU(input_size, hidden_size, batch_first=True)
+
+    def forward(self, x: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        output, state = self.gru(self.normalise(x.transpose(1, 2)).transpose(1, 2), h)
+        return output, state
+
+
+class _CountsCalls(_Normalised):
+    """The same, whose own buffer counts calls in training mode, and scales what comes out."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        if self.training:
+            self.calls += 1
+        output, state = super().forward(x, h)
+        return output * (1 + self.calls), state
+
+
+def test_running_statistics_are_no_memory_of_the_streams_and_other_buffers_are() -> None:
+    assert set(outcomes("RP214", _Normalised, profile="default")) == {"passed"}
+    assert "module.train(); module(other); module.eval()" in finding("RP214", _CountsCalls, profile="default")

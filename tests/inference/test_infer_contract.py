@@ -181,6 +181,34 @@ class NeedsItsState(nn.Module):
         return output, final
 
 
+class _BatchedCell(nn.Module):
+    """A cell as most are written: its zero state has a row for each of the input, and nothing is said of one alone."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.read = nn.Linear(input_size, hidden_size)
+        self.carry = nn.Linear(hidden_size, hidden_size)
+
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
+        if hx is None:
+            hx = input.new_zeros(input.size(0), self.carry.in_features)
+        return torch.tanh(self.read(input) + self.carry(hx))
+
+
+class _SingleRowCell(_BatchedCell):
+    """Takes one row, too, and leaves the batch dimension that it put in front."""
+
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
+        return super().forward(input.reshape(-1, input.size(-1)), hx)
+
+
+@pytest.mark.parametrize(("target", "unbatched"), [(_BatchedCell, False), (_SingleRowCell, True)])
+def test_an_unbatched_input_that_is_taken_for_a_batch_is_no_promise(target: type[nn.Module], unbatched: bool) -> None:
+    contract = infer_contract(target)
+    assert contract.torch_module is not None
+    assert contract.capabilities.unbatched == unbatched
+
+
 def test_a_state_that_must_be_given_is_found_out() -> None:
     contract = infer_contract(NeedsItsState)
     assert _agreed(contract) == EXPECTED["LSTM"]

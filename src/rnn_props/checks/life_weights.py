@@ -22,6 +22,7 @@ from rnn_props.subjects import (
     hidden_tensors,
     leaves,
     registered_tensors,
+    statistics_of,
 )
 
 
@@ -368,12 +369,9 @@ def _parameters_kept(t: Trial, objects: Mapping[str, Tensor], values: Mapping[st
 
 def _changed_buffers(t: Trial, values: Mapping[str, Tensor]) -> list[str]:
     """Buffers with other values than before, those aside that torch's own layers keep (batch normalisation)."""
-    changed = []
-    owners = dict(t.subject.module.named_modules())
-    for name, tensor in registered_tensors(t.subject.module).items():
-        owner = owners.get(name.rpartition(".")[0])  # None where a module is registered under two names
-        if type(owner).__module__.startswith("torch.") or name not in values:
-            continue
-        if difference(tensor, values[name], name) is not None:
-            changed.append(name)
-    return changed
+    kept = statistics_of(t.subject.module)
+    return [
+        name
+        for name, tensor in registered_tensors(t.subject.module).items()
+        if name in values and name not in kept and difference(tensor, values[name], name) is not None
+    ]

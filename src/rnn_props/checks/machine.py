@@ -13,7 +13,7 @@ from rnn_props.checks import when
 from rnn_props.checks.registry import BASICS, check
 from rnn_props.checks.trial import Trial, Violation
 from rnn_props.contracts import Contract
-from rnn_props.subjects import DTYPES, Result, Subject, TargetRaisedError, Tree, join
+from rnn_props.subjects import DTYPES, Result, Subject, TargetRaisedError, Tree, join, statistics_of
 
 
 @dataclass
@@ -187,13 +187,22 @@ class _Story:
         self._write(f"s{stream.name}, x{stream.name} = rows {rows} of s{stream.name}, x{stream.name}")
 
     def train(self, one: int, two: int) -> None:
-        """A training step's forward pass in between."""
+        """A training step's forward pass in between.
+
+        The statistics that torch's own layers take then are put back: they change eval mode's results, as they should.
+        """
         if self.stateful or self.t.contract.capabilities.batch_statistics:
             return
         self._write("module.train(); module(other); module.eval()")
         with self.subject.doing("switching it to training mode") as module:
             module.train()
+        statistics = statistics_of(self.subject.module)
+        before = {name: buffer.clone() for name, buffer in statistics.items()}
         self.subject.call(self._inputs(2, 2), self._some_state(2))
+        for name, buffer in statistics.items():
+            buffer.copy_(before[name])
+        if statistics:
+            self._write("# running statistics are put back")
         with self.subject.doing("switching it to eval mode") as module:
             module.eval()
 

@@ -34,6 +34,7 @@ from rnn_props.subjects import (
     TargetRaisedError,
     UnusableResultError,
     expected_shapes,
+    leaves,
     map_tree,
 )
 
@@ -209,8 +210,9 @@ class Probe:
             return False
         if self._contract.torch_module is None:
             return not batched and self._as_a_batch_of_one(subject, result)
-        if rules.output is None:
-            return isinstance(result.state, Tensor | tuple)
+        if rules.output is None:  # (H,), or (1, H) of a batch of one; (I, H) is no answer to a single step
+            hidden = self._contract.sizes(self.simplest(), 1, 1)["H"]
+            return all(leaf.numel() == hidden for _, leaf in leaves(result.state))
         return isinstance(result.output, Tensor) and result.output.dim() == len(rules.output)
 
     def _as_a_batch_of_one(self, subject: Subject, alone: Result) -> bool:

@@ -14,7 +14,7 @@ from rnn_props.subjects.calling import (
     token_ids,
 )
 from rnn_props.subjects.frames import died_in_torch, own_frame_of_death
-from rnn_props.subjects.hidden import hidden_tensors, registered_tensors
+from rnn_props.subjects.hidden import hidden_tensors, registered_tensors, statistics_of
 from rnn_props.subjects.hygiene import GlobalState, filled_memory, kept_clean
 from rnn_props.subjects.inside import InnerCall, inner_calls
 from rnn_props.subjects.subject import (
@@ -68,5 +68,6 @@ __all__ = [
     "select",
     "split",
     "state_leaves",
+    "statistics_of",
     "token_ids",
 ]

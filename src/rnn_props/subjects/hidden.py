@@ -25,6 +25,17 @@ def registered_tensors(module: nn.Module) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in named if not is_lazy(tensor)}
 
 
+def statistics_of(module: nn.Module) -> dict[str, Tensor]:
+    """The buffers by name that torch's own layers keep, and change in training: running means and variances, vectors of
+    a power iteration."""
+    owners = dict(module.named_modules())  # those that are registered under two names once
+    return {
+        name: buffer
+        for name, buffer in module.named_buffers()
+        if type(owners.get(name.rpartition(".")[0])).__module__.startswith("torch.") and not is_lazy(buffer)
+    }
+
+
 def hidden_tensors(module: nn.Module) -> dict[str, Tensor]:
     """Every tensor that can be reached from a module's attributes and shares no memory with one that it registered.
 
