@@ -274,6 +274,11 @@ def test_with_one_unit_a_wider_state_is_worth_advice_and_more_layers_are_not() -
     assert [_own(state, hidden_size=1).advice for state in (wider, layers)] == [True, False]
 
 
+def test_outside_torchs_contract_one_member_too_many_is_worth_advice_and_one_too_few_is_not() -> None:
+    h = torch.zeros(1, 7, 5)
+    assert [_own(state).advice for state in ((h, h, h), (h,))] == [True, False]
+
+
 def test_outside_torchs_contract_other_ranks_and_dtypes_are_worth_advice() -> None:
     for given_input in (torch.zeros(1, 6, 7, 3), torch.zeros(6, 7, 3, dtype=torch.int64)):
         verdict = judge(Call(VALUES, given_input, None), OWN, "float32")

@@ -78,3 +78,28 @@ class _CountsCalls(_Normalised):
 def test_running_statistics_are_no_memory_of_the_streams_and_other_buffers_are() -> None:
     assert set(outcomes("RP214", _Normalised, profile="default")) == {"passed"}
     assert "module.train(); module(other); module.eval()" in finding("RP214", _CountsCalls, profile="default")
+
+
+class _NormalisesBothHalves(nn.Module):
+    """The output is normalised over both directions, so that neither half of it can be had alone."""
+
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, bidirectional: bool = False) -> None:
+        super().__init__()
+        self.gru = nn.GRU(input_size, hidden_size, num_layers, bidirectional=bidirectional)
+        self.normalise = nn.LayerNorm(hidden_size * (2 if bidirectional else 1))
+
+    def forward(self, x: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        output, state = self.gru(x, hx)
+        return self.normalise(output), state
+
+
+class _DropsBackwardState(_NormalisesBothHalves):
+    def forward(self, x: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        if hx is not None and self.gru.bidirectional:
+            hx = hx * torch.tensor([1.0, 0.0] * self.gru.num_layers, dtype=hx.dtype)[:, None, None]
+        return super().forward(x, hx)
+
+
+def test_in_two_directions_chunks_agree_in_their_states_where_the_output_is_made_of_both() -> None:
+    assert set(outcomes("RP201", _NormalisesBothHalves, profile="default")) == {"passed"}
+    assert "backward half in chunks" in finding("RP201", _DropsBackwardState, profile="default")

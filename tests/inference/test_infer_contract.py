@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from rnn_props.checks import get
 from rnn_props.contracts import Capabilities, Contract, Domain, integers
 from rnn_props.inference import ProbeError, infer_contract
 from rnn_props.subjects import Factory
@@ -167,6 +168,25 @@ def test_a_drop_in_with_part_of_torchs_arguments_is_held_to_that_part() -> None:
         "a call gave output and tensor",
         "packed sequences are taken",
     )
+
+
+class NormalisesItsOutput(nn.Module):
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, bidirectional: bool = False) -> None:
+        super().__init__()
+        self.inner = nn.GRU(input_size, hidden_size, num_layers, bidirectional=bidirectional)
+        self.normalise = nn.LayerNorm(hidden_size * (2 if bidirectional else 1))
+
+    def forward(self, x: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        output, state = self.inner(x, hx)
+        return self.normalise(output), state
+
+
+def test_a_drop_in_whose_output_is_made_of_its_state_is_not_held_to_halves_of_directions() -> None:
+    contract = infer_contract(NormalisesItsOutput)
+    assert contract.torch_module == "GRU"
+    assert not contract.capabilities.output_is_state
+    assert "the output's last step is not the state's first part" in contract.evidence
+    assert all(get(code).not_applicable(contract) for code in ("RP204", "RP305"))
 
 
 class NeedsItsState(nn.Module):

@@ -211,7 +211,9 @@ def _judge_leaf_tree(
             return Verdict("invalid", f"{name} is one tensor, not a {type(rules).__name__} of {len(rules)}")
         if not isinstance(given, tuple | list) or len(given) != len(rules):
             count = len(given) if isinstance(given, tuple | list) else type(given).__name__
-            return Verdict("invalid", f"{name} has {count} members, not {len(rules)}")
+            # torch.nn's own layers leave out what is too much (see docs/faults.md), and nobody else has to do more.
+            more = not contract.capabilities.torch_contract and isinstance(count, int) and count > len(rules)
+            return Verdict("invalid", f"{name} has {count} members, not {len(rules)}", advice=more)
         names = ("h", "c") if len(rules) == 2 else tuple(f"{name}[{index}]" for index in range(len(rules)))
         verdicts = [
             _judge_leaf_tree(item, rule, sizes, contract, dtype, label)

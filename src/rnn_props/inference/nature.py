@@ -134,6 +134,24 @@ def _detached(contract: Contract, subject: Subject, inputs: Tensor, zeros: Any) 
     )
 
 
+def with_own_output(contract: Contract, subject: Subject, inputs: Tensor, zeros: Any) -> Contract:
+    """The contract of a module with a part of torch.nn's signature, whose output need not be its state.
+
+    It may normalise the output, or add the input to it: one layer in one direction shows that. How rows are ordered it
+    does not show, so that stays what torch.nn has.
+    """
+    result = _call(subject, inputs, None if contract.capabilities.optional_state else zeros)
+    rule = subject.rules().output
+    axis = None if rule is None else rule.axis("T")
+    if result is None or axis is None or not contract.capabilities.output_is_state:
+        return contract
+    last, hidden = result.output.select(axis, result.output.shape[axis] - 1), state_leaves(result.state)[0][1]
+    if last.numel() == hidden.numel() and torch.allclose(last, hidden.reshape(last.shape), atol=1e-5):
+        return contract
+    able = replace(contract.capabilities, output_is_state=False)
+    return replace(contract, capabilities=able).with_evidence("the output's last step is not the state's first part")
+
+
 def _output_is_state(contract: Contract, subject: Subject, inputs: Tensor, zeros: Any) -> Contract:
     """Whether the output's last step is the first leaf of the state, and that leaf's rows are layers and directions."""
     rules = subject.rules()

@@ -26,7 +26,7 @@ from rnn_props.inference.beside import (
 from rnn_props.inference.calls import unusable
 from rnn_props.inference.configure import FIRST, SECOND, simplest
 from rnn_props.inference.layout import ProbeError
-from rnn_props.inference.nature import quantised, with_nature
+from rnn_props.inference.nature import quantised, with_nature, with_own_output
 from rnn_props.subjects import (
     Factory,
     Result,
@@ -83,9 +83,11 @@ class Probe:
                 dtypes=("float64", "float32", *(dtype for dtype in ("bfloat16", "float16") if self._runs_in(dtype))),
             )
         self._contract = contract = replace(contract, capabilities=capabilities)
+        zeros = None if contract.state is None else self._zeros(hyperparameters)
         if contract.torch_module is None:
-            zeros = None if contract.state is None else self._zeros(hyperparameters)
             contract = self._hold(with_nature(contract, subject, self._inputs(), zeros))
+        elif not capabilities.torch_contract:
+            contract = self._hold(with_own_output(contract, subject, self._inputs(), zeros))
         if contract.convention == "rnn":
             contract = settle_packed(contract, subject)
         if "time_spans" in contract.arguments:
