@@ -322,6 +322,42 @@ def test_the_message_says_how_large_input_and_state_were() -> None:
         get("RP702").run(t)
 
 
+class _WeighedMean(nn.Module):
+    """A mean of all inputs so far, weighed by exponentials of what is read from them.
+
+    The state is (numerator, denominator, largest exponent); at first the latter is as good as minus infinity, and a
+    state of zeros is none that a sequence comes to.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.weigh = nn.Linear(input_size, hidden_size)
+        self.read = nn.Linear(input_size, hidden_size)
+
+    def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        if state is None:
+            zeros = x.new_zeros(x.size(0), self.read.out_features)
+            state = zeros, zeros, zeros - 1e30
+        above, below, top = state
+        means = []
+        for step in x.unbind(1):
+            exponent, value = self.weigh(step), self.read(step)
+            now = torch.maximum(top - 1, exponent)
+            old, new = torch.exp(top - 1 - now), torch.exp(exponent - now)
+            above, below, top = old * above + new * value, old * below + new, now
+            means.append(above / below)
+        return torch.stack(means, 1), (above, below, top)
+
+
+def test_zeros_are_not_asked_of_a_module_whose_own_first_state_is_another() -> None:
+    contract = infer_contract(_WeighedMean)
+    assert contract.capabilities.nonzero_default_state
+    outcomes_seen = outcomes("RP702", _WeighedMean, profile="default")
+    assert "discarded: zeros are no state that it comes to: its default is another" in outcomes_seen
+    assert "passed" in outcomes_seen
+    assert not any(text for text in outcomes_seen if text != "passed" and not text.startswith("discarded"))
+
+
 # -- RP703 -------------------------------------------------------------------------------------------------------------
 
 

@@ -88,19 +88,27 @@ def _has_nan(result: Result) -> bool:
 
 
 def _default(contract: Contract, subject: Subject, inputs: Tensor, zeros: Any) -> Contract:
-    """Whether leaving the state out is another thing than zeros."""
+    """Whether leaving the state out is another thing than zeros: after a sequence, or after one step, small or large,
+    when nothing is forgotten yet."""
     if not contract.capabilities.optional_state:
         return contract
-    alone, given = _call(subject, inputs), _call(subject, inputs, zeros)
-    if alone is None or given is None:
-        return contract
-    pairs = zip(leaves([alone.output, alone.state]), leaves([given.output, given.state]), strict=False)
-    if all(_same(one, two) for (_, one), (_, two) in pairs):
+    axis = subject.rules().input.axis("T")
+    step = inputs if axis is None else inputs.narrow(axis, 0, 1)
+    tried = [inputs, step, 10 * step] if step.is_floating_point() else [inputs, step]
+    if not any(_differ(_call(subject, given), _call(subject, given, zeros)) for given in tried):
         return contract
     able = replace(contract.capabilities, nonzero_default_state=True)
     return replace(contract, capabilities=able).with_evidence(
         "leaving out the state gives other results than zeros: its default is another state"
     )
+
+
+def _differ(one: Result | None, two: Result | None) -> bool:
+    """Whether two calls that both gave results gave different ones."""
+    if one is None or two is None:
+        return False
+    pairs = zip(leaves([one.output, one.state]), leaves([two.output, two.state]), strict=False)
+    return not all(_same(first, second) for (_, first), (_, second) in pairs)
 
 
 def _same(one: Tensor, two: Tensor) -> bool:
@@ -111,10 +119,7 @@ def _detached(contract: Contract, subject: Subject, inputs: Tensor, zeros: Any) 
     """Whether no gradient at all flows into a state that is given, or out of one that is returned."""
     given = map_tree(lambda leaf: torch.rand_like(leaf).requires_grad_(True), zeros)
     result, other = _call(subject, inputs, given, grad=True), _call(subject, inputs, zeros)
-    if result is None or other is None:
-        return contract
-    pairs = zip(leaves([result.output, result.state]), leaves([other.output, other.state]), strict=False)
-    if all(_same(one, two) for (_, one), (_, two) in pairs):
+    if result is None or not _differ(result, other):
         return contract  # it has no effect at all, which is another matter
     output = result.state if result.output is None else result.output
     found = [leaf for _, leaf in leaves(output) if leaf.requires_grad]
