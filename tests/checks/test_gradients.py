@@ -298,6 +298,31 @@ def test_what_does_nothing_from_a_state_that_is_none_of_its_own_is_no_bug() -> N
     assert finding("RP603", _Ticks, given).endswith("nothing is carried from step to step")
 
 
+class _MeanAndSpread(_Layer):
+    """Returns a mean and, beside it, a spread from a head of its own."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size)
+        self.mean, self.spread = nn.Linear(hidden_size, 1), nn.Linear(hidden_size, 1)
+
+    def forward(self, x: Tensor) -> Any:  # type: ignore[override]
+        y = super().forward(x)
+        return self.mean(y), nn.functional.softplus(self.spread(y))
+
+
+class _SpreadCut(_MeanAndSpread):
+    def forward(self, x: Tensor) -> Any:
+        mean, spread = super().forward(x)
+        return mean, spread.detach()
+
+
+def test_a_head_beside_the_output_is_trained_and_one_that_is_cut_off_is_not() -> None:
+    contract = infer_contract(_MeanAndSpread)
+    assert finding("RP601", _MeanAndSpread, contract) == ""
+    message = finding("RP601", _SpreadCut, replace(contract, build=_SpreadCut))
+    assert message.startswith("no gradient of parameter spread.weight")
+
+
 class _Policy(nn.Module):
     """Takes one observation a call, and remembers until it is reset."""
 

@@ -143,7 +143,9 @@ def _judge_lengths(call: Call, contract: Contract) -> Verdict | None:
     if lengths.dtype != torch.int64:
         return Verdict("invalid", f"lengths is {_name(lengths.dtype)}, not an integer type", advice=True)
     if tuple(lengths.shape) != (batch,):
-        return Verdict("invalid", f"lengths has {lengths.shape[0]} entries for {batch} rows")
+        # With too few, pack_padded_sequence of unsorted rows leaves the others out, and says nothing.
+        fewer = len(lengths) < batch and not contract.capabilities.torch_contract
+        return Verdict("invalid", f"lengths has {lengths.shape[0]} entries for {batch} rows", advice=fewer)
     if int(lengths.min()) < 0:
         return Verdict("invalid", f"a length is {int(lengths.min())}")
     if int(lengths.min()) == 0:
@@ -211,8 +213,9 @@ def _judge_leaf_tree(
             return Verdict("invalid", f"{name} is one tensor, not a {type(rules).__name__} of {len(rules)}")
         if not isinstance(given, tuple | list) or len(given) != len(rules):
             count = len(given) if isinstance(given, tuple | list) else type(given).__name__
-            # torch.nn's own layers leave out what is too much (see docs/faults.md), and nobody else has to do more.
-            more = not contract.capabilities.torch_contract and isinstance(count, int) and count > len(rules)
+            # torch.nn.LSTM leaves out what follows (h, c), and nobody else has to do more; a list has its layers.
+            long = isinstance(given, tuple | list) and isinstance(rules, tuple) and len(given) > len(rules)
+            more = long and not contract.capabilities.torch_contract
             return Verdict("invalid", f"{name} has {count} members, not {len(rules)}", advice=more)
         names = ("h", "c") if len(rules) == 2 else tuple(f"{name}[{index}]" for index in range(len(rules)))
         verdicts = [

@@ -102,7 +102,7 @@ def reaches(t: Trial) -> None:
     dead = [name for name in pieces if name in missing and not matters(draws, name, _everything)]
     if not dead or any(set(dead) & _reached(other, other.input, other.state) for other in elsewhere(t)):
         return
-    if not set(dead) & _reached_later(t):
+    if not set(dead) & (_reached_later(t) | _reached_beside(t)):
         t.fail(
             f"no gradient of {_listed(dead)} at any length: nothing changes with it{_why_dead(t, dead)}",
             expected="a gradient",
@@ -159,6 +159,16 @@ def _reached_later(t: Trial) -> set[str]:
         return set()
     t.call()
     return _reached(t, t.input, t.state, going_on=True)
+
+
+def _reached_beside(t: Trial) -> set[str]:
+    """The parameters that get a gradient from anything a call returns: a head beside the output, such as a variance or
+    a value, is part of no other check."""
+    returned = t.subject.call_raw(t.given, t.state, lengths=t.lengths, grad=True)
+    trained = {name: value for name, value in t.subject.parameters_of().items() if value.requires_grad}
+    parts = [leaf.sum() for _, leaf in leaves(returned) if leaf.requires_grad and leaf.is_floating_point()]
+    found = t.subject.differentiate(sum(parts, torch.zeros(())), list(trained.values()))
+    return {f"parameter {name}" for name, value in zip(trained, found, strict=True) if largest(value) > 0}
 
 
 def _why_dead(t: Trial, names: Sequence[str]) -> str:

@@ -46,9 +46,9 @@ ROLE_NAMES: Mapping[str, tuple[str, ...]] = {
         "rnn_size", "cell_size", "state_size", "num_hidden", "hidden_sizes", "hidden_dims", "layer_sizes",
         "hidden_layers", "rnn_hidden_size", "hidden_units", "state_features", "state_dim", "d_state", "num_units",
         "n_units", "num_neurons", "head_size", "head_dim", "hidden_features", "n_state", "dim_hidden", "nhid", "n_hid",
-        "hid_size", "d_hid", "num_hiddens", "n_hiddens", "hidden", "h_dim", "hdim", "h_size", "latent_dim",
-        "latent_size", "rnn_dim", "rnn_units", "rnn_hidden", "rnn_hidden_dim", "lstm_size", "lstm_units",
-        "lstm_hidden_size", "lstm_hidden_dim", "gru_size", "gru_units", "gru_hidden_size", "gru_hidden_dim",
+        "hid_size", "d_hid", "num_hiddens", "n_hiddens", "hidden", "h_dim", "hdim", "h_size", "rnn_dim", "rnn_units",
+        "rnn_hidden", "rnn_hidden_dim", "lstm_size", "lstm_units", "lstm_hidden_size", "lstm_hidden_dim", "gru_size",
+        "gru_units", "gru_hidden_size", "gru_hidden_dim",
     ),
     "num_layers": (
         "num_layers", "n_layers", "nb_layers", "depth", "layers", "num_rnn_layers", "nlayers", "n_layer", "num_layer",
@@ -59,8 +59,8 @@ ROLE_NAMES: Mapping[str, tuple[str, ...]] = {
         "output_size", "output_dim", "num_classes", "n_out", "out_features", "n_classes", "out_dim", "out_channels",
         "num_outputs", "n_outputs", "d_out", "dim_out", "num_labels", "n_labels", "tagset_size", "num_tags", "c_out",
         "nout", "n_output", "num_output", "out_size", "odim", "output_features", "num_class", "n_class", "nclass",
-        "target_size", "num_targets", "n_targets", "label_size", "y_dim", "action_dim",
-        "act_dim", "n_actions", "num_actions",
+        "target_size", "num_targets", "n_targets", "label_size", "y_dim", "action_dim", "act_dim", "n_actions",
+        "num_actions", "latent_dim", "latent_size",
     ),
     "vocab_size": (
         "vocab_size", "num_embeddings", "n_vocab", "vocabulary_size", "n_tokens", "num_tokens", "ntoken", "ntokens",
