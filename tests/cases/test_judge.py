@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch_contracts import CONTRACTS, NAMES, build, with_fault
 
 from rnn_props.cases import Call, Case, Fault, Source, Verdict, judge, make_call
-from rnn_props.contracts import Capabilities, Contract, Layers, booleans, choices, free, integers, probabilities
+from rnn_props.contracts import Capabilities, Contract, booleans, choices, free, integers, probabilities
 from rnn_props.subjects import kept_clean, map_tree
 
 _EXAMPLES = settings(max_examples=60, deadline=None)
@@ -272,27 +272,6 @@ def test_outside_torchs_contract_a_state_that_broadcasts_is_worth_advice(
 def test_with_one_unit_a_wider_state_is_worth_advice_and_more_layers_are_not() -> None:
     wider, layers = (torch.zeros(1, 7, 1), torch.zeros(1, 7, 2)), (torch.zeros(1, 7, 1), torch.zeros(2, 7, 1))
     assert [_own(state, hidden_size=1).advice for state in (wider, layers)] == [True, False]
-
-
-def test_outside_torchs_contract_one_member_too_many_is_worth_advice_and_one_too_few_is_not() -> None:
-    h = torch.zeros(1, 7, 5)
-    assert [_own(state).advice for state in ((h, h, h), (h,))] == [True, False]
-    layers = Contract(output="T B 5", state=Layers("B 5"), hyperparameters={"input_size": integers(1, 7)},
-                      roles={"input_size": "input_size"})  # fmt: skip
-    one, two = (judge(Call({"input_size": 3}, torch.zeros(6, 7, 3), [torch.zeros(7, 5)] * n), layers, "float32")
-                for n in (1, 2))  # fmt: skip
-    assert (one.kind, two.kind, two.advice) == ("valid", "invalid", False)
-
-
-def test_too_few_lengths_are_worth_advice_and_too_many_or_negative_ones_are_not() -> None:
-    contract = Contract(convention="lengths", output="B 5", input="B T I", arguments={"lengths": "lengths"},
-                        hyperparameters={"input_size": integers(1, 7)}, roles={"input_size": "input_size"})  # fmt: skip
-    found = [
-        judge(Call({"input_size": 3}, torch.zeros(2, 6, 3), None, torch.tensor(lengths)), contract, "float32")
-        for lengths in ([6, 2], [6], [6, 2, 2], [6, -2])
-    ]
-    assert [verdict.kind for verdict in found] == ["valid", "invalid", "invalid", "invalid"]
-    assert [verdict.advice for verdict in found[1:]] == [True, False, False]
 
 
 def test_outside_torchs_contract_other_ranks_and_dtypes_are_worth_advice() -> None:

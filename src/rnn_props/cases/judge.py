@@ -143,9 +143,7 @@ def _judge_lengths(call: Call, contract: Contract) -> Verdict | None:
     if lengths.dtype != torch.int64:
         return Verdict("invalid", f"lengths is {_name(lengths.dtype)}, not an integer type", advice=True)
     if tuple(lengths.shape) != (batch,):
-        # With too few, pack_padded_sequence of unsorted rows leaves the others out, and says nothing.
-        fewer = len(lengths) < batch and not contract.capabilities.torch_contract
-        return Verdict("invalid", f"lengths has {lengths.shape[0]} entries for {batch} rows", advice=fewer)
+        return Verdict("invalid", f"lengths has {lengths.shape[0]} entries for {batch} rows")
     if int(lengths.min()) < 0:
         return Verdict("invalid", f"a length is {int(lengths.min())}")
     if int(lengths.min()) == 0:
@@ -213,10 +211,7 @@ def _judge_leaf_tree(
             return Verdict("invalid", f"{name} is one tensor, not a {type(rules).__name__} of {len(rules)}")
         if not isinstance(given, tuple | list) or len(given) != len(rules):
             count = len(given) if isinstance(given, tuple | list) else type(given).__name__
-            # torch.nn.LSTM leaves out what follows (h, c), and nobody else has to do more; a list has its layers.
-            long = isinstance(given, tuple | list) and isinstance(rules, tuple) and len(given) > len(rules)
-            more = long and not contract.capabilities.torch_contract
-            return Verdict("invalid", f"{name} has {count} members, not {len(rules)}", advice=more)
+            return Verdict("invalid", f"{name} has {count} members, not {len(rules)}")
         names = ("h", "c") if len(rules) == 2 else tuple(f"{name}[{index}]" for index in range(len(rules)))
         verdicts = [
             _judge_leaf_tree(item, rule, sizes, contract, dtype, label)
