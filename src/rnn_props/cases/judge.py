@@ -172,10 +172,7 @@ def _judge_input(call: Call, contract: Contract, dtype: str) -> Verdict | None:
     if rule.names <= set(sizes) and not capabilities.any_width:
         wrong = rule.mismatch(tuple(given.shape), sizes, "input")
         if wrong is not None:
-            expected = rule.shape(sizes)
-            broadcasts = given.numel() == 0 or _broadcasts(tuple(given.shape), expected)
-            # One feature: its weight, if each has one of its own as in a filter, is broadcast over more of them.
-            broadcasts |= all(one == two or two == 1 for one, two in zip(given.shape, expected, strict=True))
+            broadcasts = given.numel() == 0 or _broadcasts(tuple(given.shape), rule.shape(sizes))
             return Verdict("invalid", wrong, advice=broadcasts and not strict)
     if given.dtype != DTYPES[dtype]:
         text = f"the input is {_name(given.dtype)}, the module {dtype}"
