@@ -106,7 +106,9 @@ fault in one member of the state or in all; where they end differently the cell 
 the module has no such fault, or that the judge discards the case. What torch accepts or dies on is charged to nobody:
 on `torch.nn` targets it is a warning marked *inherited from torch*, and so it is on a module that is held to torch's
 contract, if torch's own module does the same in the same case. `--strict` makes a failure of it. A call that reads
-past the end of a tensor need not end the same way in another build of torch.
+past the end of a tensor need not end the same way in another build of torch. Packed sequences and lengths that any
+other module hands on as they are, to a layer of torch.nn or to `pack_padded_sequence`, are advice where torch takes
+them.
 """
 
 TAIL = """\

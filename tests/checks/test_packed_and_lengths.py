@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 from check_runs import finding, not_applicable, outcomes
-from torch import nn
-from torch.nn.utils.rnn import PackedSequence
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 import rnn_props
 from rnn_props.inference import infer_contract
@@ -90,11 +90,60 @@ class _CutsState(_HandsOn):
         return super().forward(input, hx)
 
 
-def _packed_ends(code: str, module: type[nn.Module]) -> dict[str, str]:
-    """The packed faults that are accepted, each with what comes of it. Bad batch sizes reach torch in workers alone."""
+class _PacksRows(nn.Module):
+    """Lengths go to torch's `pack_padded_sequence` as they are, which sorts them and takes fewer of them than rows."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.gru = nn.GRU(input_size, hidden_size, batch_first=True)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        packed = self.pack(x, lengths)
+        output, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=x.shape[1])
+        return output
+
+    def pack(self, x: Tensor, lengths: Tensor) -> PackedSequence:
+        return pack_padded_sequence(x, lengths.tolist(), batch_first=True, enforce_sorted=False)
+
+
+class _SortsRows(_PacksRows):
+    """The same by hand: the row without a length is lost in code of its own."""
+
+    def pack(self, x: Tensor, lengths: Tensor) -> PackedSequence:
+        order = torch.argsort(lengths, descending=True)
+        packed = pack_padded_sequence(x[order], lengths[order], batch_first=True)
+        undone = torch.argsort(order)
+        return PackedSequence(packed.data, packed.batch_sizes, order, undone)
+
+
+class _CutsLengths(_PacksRows):
+    """A length too many is cut off, before torch sees it."""
+
+    def pack(self, x: Tensor, lengths: Tensor) -> PackedSequence:
+        return super().pack(x, lengths[: len(x)])
+
+
+def _ends(code: str, module: type[nn.Module]) -> dict[str, str]:
+    """The faults that are accepted, each with what comes of it."""
     (target,) = rnn_props.check(module, checks=(code,), seed=0).targets
     (result,) = [result for result in target.results if result.code == code]
-    return {item.fault: item.status for item in (*result.findings, *result.further) if item.fault.endswith("packed")}
+    return {item.fault: item.status for item in (*result.findings, *result.further)}
+
+
+def test_lengths_that_torchs_packing_takes_are_advice() -> None:
+    ends = _ends("RP407", _PacksRows)
+    assert ends["lengths.one_less"] == "warned"
+    assert set(ends.values()) == {"warned"}
+
+
+@pytest.mark.parametrize(("module", "fault"), [(_SortsRows, "lengths.one_less"), (_CutsLengths, "lengths.one_more")])
+def test_lengths_that_a_module_made_fit_are_its_own(module: Any, fault: str) -> None:
+    assert _ends("RP407", module)[fault] == "failed"
+
+
+def _packed_ends(code: str, module: type[nn.Module]) -> dict[str, str]:
+    """The packed faults that are accepted, each with what comes of it. Bad batch sizes reach torch in workers alone."""
+    return {fault: status for fault, status in _ends(code, module).items() if fault.endswith("packed")}
 
 
 def test_what_torchs_layer_inside_was_handed_and_takes_is_advice() -> None:
@@ -127,7 +176,7 @@ def test_inner_calls_are_those_of_torchs_own_forward() -> None:
         with pytest.raises(RuntimeError):
             parts[1](torch.zeros(4, 1, 5))
     parts[1](x)
-    assert [call.layer for call in calls] == ["torch.nn.GRU", "torch.nn.LSTM", "torch.nn.GRU"]
+    assert [call.name for call in calls] == ["torch.nn.GRU", "torch.nn.LSTM", "torch.nn.GRU"]
     assert calls[0].input is x
     assert calls[0].state is h
     assert calls[1].state is None

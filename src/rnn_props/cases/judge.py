@@ -143,7 +143,7 @@ def _judge_lengths(call: Call, contract: Contract) -> Verdict | None:
     if lengths.dtype != torch.int64:
         return Verdict("invalid", f"lengths is {_name(lengths.dtype)}, not an integer type", advice=True)
     if tuple(lengths.shape) != (batch,):
-        return Verdict("invalid", f"lengths has {lengths.shape[0]} entries for {batch} rows")
+        return Verdict("invalid", f"len(lengths) is {len(lengths)}, and there are {batch} rows")
     if int(lengths.min()) < 0:
         return Verdict("invalid", f"a length is {int(lengths.min())}")
     if int(lengths.min()) == 0:

@@ -170,6 +170,8 @@ def reject_lengths(t: Trial) -> None:
     Causes:
     - lengths go straight into arange(T) < lengths, which takes any number
     - a PackedSequence put together by hand or cut by DataParallel is trusted
+    - `pack_padded_sequence(..., enforce_sorted=False)` drops the rows that have no length; what torch itself takes is
+      advice
     Fix: check lengths.shape, lengths.dtype, lengths.min() and lengths.max() before the first step, and
     batch_sizes against data.size(0) for packed input.
     """

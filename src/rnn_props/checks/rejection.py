@@ -25,12 +25,12 @@ _ROWS = ("full", "equal", "mixed")
 def must_reject(t: Trial) -> None:
     """The faulty call must raise; what it must not do otherwise depends on how the judge read it."""
     verdict = t.verdict()
-    if t.case.packing and t.contract.torch_module is None:
+    assert t.case.fault is not None
+    if (t.case.packing or t.case.fault.family == "lengths") and t.contract.torch_module is None:
         with inner_calls(t.subject.module) as calls:
             outcome = t.attempt()
-        layer = next((call.layer for call in calls if _got_the_fault(t, call)), "")
     else:
-        outcome, layer = t.attempt(), ""
+        outcome, calls = t.attempt(), []
     if outcome.kind == "rejected":
         return
     if outcome.kind == "accidental":
@@ -42,20 +42,27 @@ def must_reject(t: Trial) -> None:
             actual=type(error).__name__,
             kind="accidental",
         )
-    kind: type[Violation] = Advice if verdict.advice or layer else Violation
-    by = f" (by the {layer} inside)" if layer else ""
+    inner = next((call.name for call in calls if _got_the_fault(t, call)), "")
+    kind: type[Violation] = Advice if verdict.advice or inner else Violation
+    by = f" (by the {inner} inside)" if inner else ""
     raise kind(
         f"{verdict.reason}, and it was accepted{by}", expected="an exception", actual="a result", kind="accepted"
     )
 
 
 def _got_the_fault(t: Trial, call: InnerCall) -> bool:
-    """Whether a layer of torch.nn inside a module was given what is wrong with a packed call, as it is.
+    """Whether a layer of torch.nn inside a module was given what is wrong with a packed call, as it is, or torch's
+    `pack_padded_sequence` all the rows with the very lengths that are wrong.
 
-    What torch's own layer does not look at is not for a module to refuse that hands it on.
+    What torch itself does not look at is not for a module to refuse that hands it on.
     """
     assert t.case.fault is not None
     given, got = t.faulty.input, call.input
+    if not t.case.packing:
+        if call.lengths is None or tuple(got.shape)[call.batch_axis : call.batch_axis + 1] != (t.case.batch,):
+            return False
+        lengths = torch.as_tensor(call.lengths).cpu()
+        return lengths.shape == t.faulty.lengths.shape and bool((lengths == t.faulty.lengths.long()).all())
     if not isinstance(got, PackedSequence):
         return False
     if t.case.fault.family == "state":

@@ -1,27 +1,41 @@
-"""What torch's own recurrent layers inside a module are called with."""
+"""What torch's own recurrent layers inside a module, and its packing of rows, are called with."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence
 
 
 @dataclass(frozen=True, slots=True)
 class InnerCall:
-    """One call of a layer of torch.nn: the layer's name, and the input and state that it got."""
+    """One call of a layer of torch.nn, or of its `pack_padded_sequence`: the name, and what it got.
 
-    layer: str
+    Attributes:
+        name: `torch.nn.LSTM` and the like, or `pack_padded_sequence`.
+        input: the layer's input, or the padded rows.
+        state: the layer's initial state.
+        lengths: the lengths of the rows that are packed, as they were given.
+        batch_axis: where the rows lie in what is packed.
+    """
+
+    name: str
     input: Any
     state: Any = None
+    lengths: Any = None
+    batch_axis: int = 0
 
 
 @contextmanager
 def inner_calls(module: nn.Module) -> Iterator[list[InnerCall]]:
-    """Collect the calls of every RNN, GRU and LSTM of torch inside a module, those that raise included.
+    """Collect the calls of every RNN, GRU and LSTM of torch inside a module, and those of torch's
+    `pack_padded_sequence` in this thread; those that raise included.
 
     A subclass counts as torch's layer as long as it leaves `forward` to it.
     """
@@ -37,8 +51,21 @@ def inner_calls(module: nn.Module) -> Iterator[list[InnerCall]]:
             calls.append(InnerCall(name, keywords.get("input"), keywords.get("hx")))
 
         handles.append(part.register_forward_pre_hook(note, with_kwargs=True))
+    before = sys.getprofile()
+
+    # A module has the function under a name of its own, so that no replacement would reach it.
+    def note_packing(frame: FrameType, event: Any, value: Any) -> None:
+        if event == "call" and frame.f_code is pack_padded_sequence.__code__:
+            got = frame.f_locals
+            axis = 0 if got["batch_first"] else 1
+            calls.append(InnerCall("pack_padded_sequence", got["input"], lengths=got["lengths"], batch_axis=axis))
+        if before is not None:
+            before(frame, event, value)
+
+    sys.setprofile(note_packing)
     try:
         yield calls
     finally:
+        sys.setprofile(before)
         for handle in handles:
             handle.remove()
