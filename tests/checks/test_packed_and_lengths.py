@@ -123,6 +123,29 @@ class _CutsLengths(_PacksRows):
         return super().pack(x, lengths[: len(x)])
 
 
+class _PassesOverPacking(_PacksRows):
+    """Where torch refuses the lengths, the rows are run without them."""
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        try:
+            return super().forward(x, lengths)
+        except RuntimeError:
+            output: Tensor = self.gru(x)[0]
+            return output
+
+
+class _PassesOverLayer(_HandsOn):
+    """Where torch's layer refuses a state, packed rows are run without it."""
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        try:
+            return super().forward(input, hx)
+        except RuntimeError:
+            if not isinstance(input, PackedSequence):
+                raise
+            return super().forward(input)
+
+
 def _ends(code: str, module: type[nn.Module]) -> dict[str, str]:
     """The faults that are accepted, each with what comes of it."""
     (target,) = rnn_props.check(module, checks=(code,), seed=0).targets
@@ -139,6 +162,12 @@ def test_lengths_that_torchs_packing_takes_are_advice() -> None:
 @pytest.mark.parametrize(("module", "fault"), [(_SortsRows, "lengths.one_less"), (_CutsLengths, "lengths.one_more")])
 def test_lengths_that_a_module_made_fit_are_its_own(module: Any, fault: str) -> None:
     assert _ends("RP407", module)[fault] == "failed"
+
+
+def test_lengths_that_torchs_packing_refuses_and_a_module_passes_over_are_its_own() -> None:
+    ends = _ends("RP407", _PassesOverPacking)
+    assert ends["lengths.one_less"] == "warned"
+    assert ends["lengths.negative"] == "failed"
 
 
 def _packed_ends(code: str, module: type[nn.Module]) -> dict[str, str]:
@@ -159,6 +188,10 @@ def test_what_a_module_made_of_a_fault_before_torchs_layer_got_it_is_its_own(cod
     assert "failed" in _packed_ends(code, module).values()
 
 
+def test_a_state_that_torchs_layer_refuses_and_a_module_passes_over_is_its_own() -> None:
+    assert _packed_ends("RP402", _PassesOverLayer)["state.batch_less, packed"] == "failed"
+
+
 def test_inner_calls_are_those_of_torchs_own_forward() -> None:
     class Own(nn.GRU):
         def forward(self, input: Any, hx: Any = None) -> Any:
@@ -176,7 +209,7 @@ def test_inner_calls_are_those_of_torchs_own_forward() -> None:
         with pytest.raises(RuntimeError):
             parts[1](torch.zeros(4, 1, 5))
     parts[1](x)
-    assert [call.name for call in calls] == ["torch.nn.GRU", "torch.nn.LSTM", "torch.nn.GRU"]
+    assert [call.name for call in calls] == ["torch.nn.GRU", "torch.nn.LSTM"]
     assert calls[0].input is x
     assert calls[0].state is h
     assert calls[1].state is None

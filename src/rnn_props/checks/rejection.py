@@ -51,7 +51,7 @@ def must_reject(t: Trial) -> None:
 
 
 def _got_the_fault(t: Trial, call: InnerCall) -> bool:
-    """Whether a layer of torch.nn inside a module was given what is wrong with a packed call, as it is, or torch's
+    """Whether a layer of torch.nn inside a module took what is wrong with a packed call, as it is, or torch's
     `pack_padded_sequence` all the rows with the very lengths that are wrong.
 
     What torch itself does not look at is not for a module to refuse that hands it on.

@@ -1,4 +1,4 @@
-"""What torch's own recurrent layers inside a module, and its packing of rows, are called with."""
+"""What torch's own recurrent layers inside a module, and its packing of rows, were given and took."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 @dataclass(frozen=True, slots=True)
 class InnerCall:
-    """One call of a layer of torch.nn, or of its `pack_padded_sequence`: the name, and what it got.
+    """One call that a layer of torch.nn, or its `pack_padded_sequence`, gave a result for: the name, and what it got.
 
     Attributes:
         name: `torch.nn.LSTM` and the like, or `pack_padded_sequence`.
@@ -35,9 +35,10 @@ class InnerCall:
 @contextmanager
 def inner_calls(module: nn.Module) -> Iterator[list[InnerCall]]:
     """Collect the calls of every RNN, GRU and LSTM of torch inside a module, and those of torch's
-    `pack_padded_sequence` in this thread; those that raise included.
+    `pack_padded_sequence` in this thread.
 
-    A subclass counts as torch's layer as long as it leaves `forward` to it.
+    Calls that raise are left out: a module that goes on after one has passed over what torch refused. A subclass
+    counts as torch's layer as long as it leaves `forward` to it.
     """
     calls: list[InnerCall] = []
     handles = []
@@ -46,19 +47,26 @@ def inner_calls(module: nn.Module) -> Iterator[list[InnerCall]]:
         if owner is None or type(part).forward is not owner.forward:
             continue
 
-        def note(part: nn.Module, given: Any, keywords: Any, name: str = f"torch.nn.{owner.__name__}") -> None:
+        def note(
+            part: nn.Module, given: Any, keywords: Any, result: Any, name: str = f"torch.nn.{owner.__name__}"
+        ) -> None:
             keywords = dict(zip(("input", "hx"), given, strict=False)) | keywords
             calls.append(InnerCall(name, keywords.get("input"), keywords.get("hx")))
 
-        handles.append(part.register_forward_pre_hook(note, with_kwargs=True))
+        handles.append(part.register_forward_hook(note, with_kwargs=True))
+    packing: InnerCall | None = None
     before = sys.getprofile()
 
     # A module has the function under a name of its own, so that no replacement would reach it.
     def note_packing(frame: FrameType, event: Any, value: Any) -> None:
-        if event == "call" and frame.f_code is pack_padded_sequence.__code__:
-            got = frame.f_locals
-            axis = 0 if got["batch_first"] else 1
-            calls.append(InnerCall("pack_padded_sequence", got["input"], lengths=got["lengths"], batch_axis=axis))
+        nonlocal packing
+        if frame.f_code is pack_padded_sequence.__code__:
+            if event == "call":  # by its end the function's own names stand for sorted rows
+                got = frame.f_locals
+                axis = 0 if got["batch_first"] else 1
+                packing = InnerCall("pack_padded_sequence", got["input"], lengths=got["lengths"], batch_axis=axis)
+            elif event == "return" and packing is not None and value is not None:  # None: it raised
+                calls.append(packing)
         if before is not None:
             before(frame, event, value)
 
