@@ -5,8 +5,9 @@
     python benchmarks/sensitivity.py --write    and put them into docs/tolerance.md
 
 Correct runs of torch's recurrent modules in low precision are held against float64: how many times S they are off, how
-much of the bound that is, and how many are outside of it (none must be). Then three defects are put into float32
-modules, and the runs that the bound rejects are counted.
+much of the bound that is, and how many are outside of it (none must be); and how large the typical error of float32 is,
+in units of what noise at every operation explains. Then defects are put into float32 modules, and the runs are counted
+that the bound rejects, and those whose typical error is too large.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rnn_props.numerics import ARITHMETIC, GRADIENT, Agreement, Sensitivity, agreement
+from rnn_props.numerics import ARITHMETIC, GRADIENT, Agreement, Sensitivity, agreement, excess
+from rnn_props.numerics.compare import typical
+from rnn_props.numerics.excess import ENOUGH, explanations
 from rnn_props.zoo.drop_ins import PlainGRU, PlainLSTM, PlainRNN
 from rnn_props.zoo.recurrent import Leaves, Weights
 
@@ -150,12 +153,35 @@ def reference_of(example: Example, module: nn.Module, *, gradients: bool) -> Sen
     return Sensitivity(wide, lambda *given: run(wide, *given), inputs.double(), state, arithmetic=arithmetic)
 
 
-def judged(example: Example, *, gradients: bool) -> tuple[Agreement, Sensitivity]:
+@dataclass(frozen=True)
+class Judged:
     """A run in the example's dtype, held against float64."""
-    module = module_of(example)
+
+    results: Results
+    reference: Sensitivity
+    found: Agreement
+
+    @property
+    def exceeds(self) -> bool:
+        """Whether a typical error is more than rounding gives."""
+        return excess(self.results, self.reference, self.found) is not None
+
+    def typical(self, name: str) -> float | None:
+        """The typical error of a result in units of what noise explains; None of few elements."""
+        expected = self.reference.values[name]
+        if int(expected.count_nonzero()) < ENOUGH:
+            return None
+        noise = max(itertools.islice(explanations(name, expected, self.reference), 3))
+        return typical(self.results[name], expected) / noise
+
+
+def judged(example: Example, *, gradients: bool, module: nn.Module | None = None) -> Judged:
+    """A run of torch's module, or of another one in its place."""
+    module = module or module_of(example)
     run = with_gradients if gradients else plain
     reference = reference_of(example, module, gradients=gradients)
-    return agreement(run(module, *input_of(example, module)), reference), reference
+    results = run(module, *input_of(example, module))
+    return Judged(results, reference, agreement(results, reference))
 
 
 # -- defects -----------------------------------------------------------------------------------------------------------
@@ -195,7 +221,7 @@ def noisy(units: float) -> Callable[..., Leaves]:
 DEFECTS: dict[str, Callable[[], Callable[..., Leaves]]] = {
     "recurrence in bfloat16": lambda: in_bfloat16,
     "state summed in float16": lambda: summed_in_float16,
-    **{f"noise of {units} ulp a step": (lambda units=units: noisy(units)) for units in (1, 4, 16, 32, 64, 256)},
+    **{f"noise of {units} ulp a step": (lambda units=units: noisy(units)) for units in (1, 2, 4, 8, 16, 64, 256)},
 }
 
 
@@ -205,13 +231,12 @@ class Plain:
     RNN, GRU, LSTM = PlainRNN, PlainGRU, PlainLSTM
 
 
-def defective(example: Example, defect: Callable[..., Leaves]) -> Agreement:
+def defective(example: Example, defect: Callable[..., Leaves]) -> Judged:
     """A float32 run with a defect in every step, held against the float64 run without."""
-    module = module_of(example, Plain)
+    module: Any = module_of(example, Plain)
     step = module.cell
     module.cell = lambda x, state, weights: defect(step, x, state, weights)
-    reference = reference_of(example, module, gradients=False)
-    return agreement(plain(module, *input_of(example, module)), reference)
+    return judged(example, gradients=False, module=module)
 
 
 # -- tables ------------------------------------------------------------------------------------------------------------
@@ -226,6 +251,7 @@ class Row:
     verdict: str
     of_sensitivity: float | None
     of_bound: float | None
+    typical: float | None
 
 
 def examples(count: int, seed: int) -> Iterator[Example]:
@@ -246,17 +272,21 @@ def examples(count: int, seed: int) -> Iterator[Example]:
 
 def measured(example: Example) -> list[Row]:
     gradients = example.length <= LONGEST_WITH_GRADIENTS and example.length * example.hidden <= 512
-    found, reference = judged(example, gradients=gradients)
+    run = judged(example, gradients=gradients)
+    more = excess(run.results, run.reference, run.found)
     rows = []
-    for item in found.comparisons:
-        bound = item.bound or reference.bound(item.name)
+    for item in run.found.comparisons:
+        bound = item.bound or run.reference.bound(item.name)
         size = 0.0 if item.gap is None else item.gap.size
         known = item.verdict != "ill-conditioned" and not bound.ill_conditioned
+        of_gradient = item.name.startswith(GRADIENT)
+        single = example.dtype == "float32" and known and not of_gradient
         rows.append(
             Row(
-                example, item.name.startswith(GRADIENT), item.verdict,
+                example, of_gradient, "excess" if more is not None and more.name == item.name else item.verdict,
                 size / bound.sensitivity if known and bound.sensitivity else None,
                 size / bound.allowed if known and bound.allowed else None,
+                run.typical(item.name) if single else None,
             )
         )  # fmt: skip
     return rows
@@ -273,10 +303,11 @@ def summary(rows: Sequence[Row]) -> list[str]:
         f"{100 * ill / max(len(rows), 1):.0f}%",
         *(f"{value:.2g}" for value in spread),
         f"{max(parts, default=math.nan):.2g}",
-        str(sum(row.verdict in ("outside", "unstable") for row in rows)),
+        str(sum(row.verdict in ALARMS for row in rows)),
     ]
 
 
+ALARMS = ("outside", "unstable", "excess")
 HEAD = ("results", "ill-conditioned", "err/S, median", "95%", "largest", "largest err/bound", "false alarms")
 
 
@@ -305,20 +336,33 @@ def correct_runs(count: int) -> Iterator[str]:
             group = [row for row in part if getattr(row.example, name) == value and row.example.dtype == dtype]
             lines.append([f"{name} {value:g}", dtype, *summary(group)])
     yield from table(("", "dtype", *HEAD), lines)
+    yield from typical_errors(part)
     yield f"{len(rows)} results of {len({row.example for row in rows})} runs.\n"
+
+
+def typical_errors(rows: Sequence[Row]) -> Iterator[str]:
+    yield "**Typical errors of float32, in units of what noise explains**\n"
+    lines = []
+    for size in HIDDEN:
+        found = sorted(row.typical for row in rows if row.typical is not None and row.example.hidden == size)
+        spread = [statistics.median(found), found[int(0.95 * len(found))], found[-1]] if found else [math.nan] * 3
+        lines.append([f"hidden {size}", str(len(found)), *(f"{value:.2g}" for value in spread)])
+    yield from table(("", "results", "median", "95%", "largest"), lines)
 
 
 def defects(count: int) -> Iterator[str]:
     kinds = ("RNN tanh", "GRU", "LSTM")
     lengths = (8, 64, 512)
-    yield "**Defects in float32: runs that the bound rejects**\n"
+    yield "**Defects in float32: runs that the bound rejects, and those with it whose typical error is too large**\n"
     lines = []
     for name, make in DEFECTS.items():
         cells = []
         for kind, length in itertools.product(kinds, lengths):
             base = Example(kind, length=length, hidden=8, features=5)
-            seen = [defective(replace(base, seed=seed), make()).worst() is not None for seed in range(count)]
-            cells.append(f"{100 * sum(seen) / count:.0f}%")
+            runs = [defective(replace(base, seed=seed), make()) for seed in range(count)]
+            outside = [run.found.worst() is not None for run in runs]
+            noticed = [out or run.exceeds for out, run in zip(outside, runs, strict=True)]
+            cells.append(f"{100 * sum(outside) / count:.0f}%, {100 * sum(noticed) / count:.0f}%")
         lines.append([name, *cells])
     yield from table(("defect", *(f"{kind}, T={length}" for kind, length in itertools.product(kinds, lengths))), lines)
 

@@ -56,6 +56,13 @@ class Prints(_Model):
         return super().forward(x)
 
 
+class OverflowsAndForThreeRowsDivides(_Model):
+    def forward(self, x: Tensor) -> Tensor:
+        size = torch.exp(x.abs().amax())
+        scores = super().forward(x)
+        return scores * size / size if x.size(0) == 3 else scores * size
+
+
 class HangsForThreeRows(_Model):
     def forward(self, x: Tensor) -> Tensor:
         while x.size(0) == 3:

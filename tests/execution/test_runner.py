@@ -235,6 +235,15 @@ def test_examples_until_the_first_failure_count_those_before_it_and_itself() -> 
     assert fine.until_failure == 0
 
 
+def test_advice_does_not_hide_a_failure_of_a_later_case() -> None:
+    """Infinite results of large inputs are advice, NaN is not."""
+    (found,) = one("OverflowsAndForThreeRowsDivides", checks=("RP702",)).results
+    assert [(finding.status, finding.message.split(" in ")[0]) for finding in found.findings] == [
+        ("failed", "output is NaN")
+    ]
+    assert found.until_failure < found.examples
+
+
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
 def test_without_covering_pairs_as_many_cases_are_drawn(profile: Profile) -> None:
     counts = []

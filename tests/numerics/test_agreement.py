@@ -64,17 +64,18 @@ def _examples(lengths: tuple[int, ...], hidden: tuple[int, ...]) -> st.SearchStr
 @settings(max_examples=100, deadline=None)
 @given(_examples((1, 2, 5, 13, 40), (1, 2, 5, 16)))
 def test_correct_runs_are_inside_in_every_dtype(example: Any) -> None:
-    found, _ = bench.judged(example, gradients=False)
-    assert found.worst() is found.worst("unstable") is None
+    run = bench.judged(example, gradients=False)
+    assert run.found.worst() is run.found.worst("unstable") is None
+    assert not run.exceeds
 
 
 @pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(_examples((1, 2, 5, 8), (1, 2, 5, 16)))
 def test_their_gradients_are_inside_too(example: Any) -> None:
-    found, reference = bench.judged(example, gradients=True)
-    assert found.worst() is found.worst("unstable") is None
-    assert len(found.comparisons) == len(reference.values) > 4
+    run = bench.judged(example, gradients=True)
+    assert run.found.worst() is run.found.worst("unstable") is None
+    assert len(run.found.comparisons) == len(run.reference.values) > 4
 
 
 @pytest.mark.slow
@@ -82,23 +83,25 @@ def test_their_gradients_are_inside_too(example: Any) -> None:
 @pytest.mark.parametrize("kind", [kind for kind in bench.KINDS if "Cell" not in kind])
 def test_correct_runs_of_512_steps_are_inside(kind: str, dtype: str) -> None:
     for seed in range(3):
-        found, _ = bench.judged(Example(kind, dtype, length=512, hidden=5 + seed, seed=seed), gradients=False)
-        assert found.worst() is found.worst("unstable") is None
+        run = bench.judged(Example(kind, dtype, length=512, hidden=5 + seed, seed=seed), gradients=False)
+        assert run.found.worst() is run.found.worst("unstable") is None
+        assert not run.exceeds
 
 
 @pytest.mark.nightly
 @settings(max_examples=600, deadline=None)
 @given(_examples((1, 8, 64, 512), (1, 8, 64, 256)))
 def test_correct_runs_are_inside_up_to_512_steps_and_256_features(example: Any) -> None:
-    found, _ = bench.judged(example, gradients=False)
-    assert found.worst() is found.worst("unstable") is None
+    run = bench.judged(example, gradients=False)
+    assert run.found.worst() is run.found.worst("unstable") is None
+    assert not run.exceeds
 
 
 @pytest.mark.nightly
 @settings(max_examples=300, deadline=None)
 @given(_examples((1, 8, 64, 200), (1, 8, 32)))
 def test_gradients_are_inside_up_to_200_steps(example: Any) -> None:
-    found, _ = bench.judged(example, gradients=True)
+    found = bench.judged(example, gradients=True).found
     assert found.worst() is found.worst("unstable") is None
 
 
@@ -112,7 +115,7 @@ def test_more_digits_inside_are_welcome(kind: str, dtype: str) -> None:
         return tuple(leaf.to(x.dtype) for leaf in step(x.float(), tuple(leaf.float() for leaf in state), wide))
 
     for seed in range(5):
-        assert bench.defective(Example(kind, dtype, length=13, seed=seed), in_float32).worst() is None
+        assert bench.defective(Example(kind, dtype, length=13, seed=seed), in_float32).found.worst() is None
 
 
 # -- defects are outside -----------------------------------------------------------------------------------------------
@@ -126,19 +129,31 @@ KINDS = ("RNN tanh", "GRU", "LSTM", "LSTM proj")
 def test_defects_in_float32_are_outside(kind: str, defect: str, length: int) -> None:
     for seed in range(3):
         example = Example(kind, length=length, hidden=8, features=5, seed=seed)
-        assert bench.defective(example, bench.DEFECTS[defect]()).worst() is not None
+        assert bench.defective(example, bench.DEFECTS[defect]()).found.worst() is not None
+
+
+@pytest.mark.parametrize("length", [8, 64])
+@pytest.mark.parametrize("kind", KINDS)
+def test_noise_of_a_few_units_a_step_is_more_than_rounding_gives(kind: str, length: int) -> None:
+    """The bound of the largest error has a margin for it; the typical error shows it, run by run."""
+    for seed in range(3):
+        run = bench.defective(Example(kind, length=length, hidden=8, features=5, seed=seed), bench.noisy(8))
+        assert run.found.worst() is None
+        assert run.exceeds
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_noise_of_one_unit_a_step_is_within_what_rounding_explains(kind: str) -> None:
     for seed in range(3):
         example = Example(kind, length=8, hidden=8, features=5, seed=seed)
-        assert bench.defective(example, bench.DEFECTS["noise of 1 ulp a step"]()).worst() is None
+        run = bench.defective(example, bench.DEFECTS["noise of 1 ulp a step"]())
+        assert run.found.worst() is None
+        assert not run.exceeds
 
 
 def test_eight_units_are_too_few_to_be_seen() -> None:
     """A recurrence in bfloat16 inside a float16 module: three bits are within the margin (docs/tolerance.md)."""
-    seen = [bench.defective(Example("GRU", "float16", seed=seed), bench.in_bfloat16) for seed in range(5)]
+    seen = [bench.defective(Example("GRU", "float16", seed=seed), bench.in_bfloat16).found for seed in range(5)]
     assert all(found.judged for found in seen)
     assert not any(found.worst() for found in seen)
 
@@ -208,7 +223,7 @@ def test_a_gradient_that_is_all_rounding_is_not_judged() -> None:
 
 
 def test_a_chaotic_module_is_ill_conditioned_as_a_whole() -> None:
-    found, _ = bench.judged(Example("RNN tanh", gain=8.0, length=64, hidden=64), gradients=False)
+    found = bench.judged(Example("RNN tanh", gain=8.0, length=64, hidden=64), gradients=False).found
     assert (found.judged, found.worst()) == (0, None)
 
 

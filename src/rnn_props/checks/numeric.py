@@ -24,6 +24,7 @@ from rnn_props.numerics import (
     Sensitivity,
     agreement,
     changed,
+    excess,
     largest,
 )
 from rnn_props.subjects import DTYPES, Result, Subject, TargetRaisedError, Tree, leaves, map_tree, state_leaves
@@ -140,6 +141,8 @@ def precision(t: Trial) -> None:
       and cast up again on the way out: dtypes look right, digits are gone.
     - A sum over time or features that is accumulated in float16 or bfloat16.
     - An autograd.Function that saves its tensors in fewer digits than they have.
+    - A state that is packed into fewer bits between steps. A few bits lost are advice, from about 8 units of the last
+      place at every step on.
     - Formulas that cancel: a variance as mean(x*x) - mean(x)**2, sqrt(1 - a*a) for a near 1, differences of running
       sums.
     Fix: Compute in the dtype of the input, or in more digits (float32 inside bfloat16 and float16), and cast once, at
@@ -173,6 +176,14 @@ def precision(t: Trial) -> None:
         hold(t, item, f"in {t.case.dtype}, against {wide}")
     if not any(item.judged for item in found):
         t.discard(ILL_CONDITIONED)
+    more = excess(runs[0], reference, found[0])
+    if more is not None:
+        raise Advice(
+            f"in {t.case.dtype}, against {wide}: the typical error of {more.name} is {more.factor:.1f} times what "
+            f"rounding every operation gives: some of the last digits are lost on the way",
+            expected=f"a typical error of {more.explained:.2g}",
+            actual=f"{more.error:.2g}",
+        )
 
 
 def tensors(results: Results) -> dict[str, Tensor]:

@@ -138,7 +138,7 @@ class CheckJob:
         replayed = len(self.stored)
         if not queue:
             return self._result("not_applicable", (), 0, reason="no case of its contract meets what the check needs")
-        findings: dict[tuple[str, bool], tuple[Case, Outcome]] = {}
+        findings: dict[tuple[str, bool, bool], tuple[Case, Outcome]] = {}
         errors: list[Outcome] = []
         fatal: list[Outcome] = []
         while queue and not errors:
@@ -148,8 +148,7 @@ class CheckJob:
             del queue[: len(outcomes)]
             last, case = outcomes[-1], batch[len(outcomes) - 1]
             if not last.bad:
-                if self.tally.seconds > self.profile.check_limit_s and queue:
-                    self.tally.stopped = f"stopped after {self.profile.check_limit_s:g} s: the target is slow"
+                if self._out_of_time(queue):
                     break
                 continue
             if last.kind in ("error", "contract"):
@@ -173,33 +172,26 @@ class CheckJob:
             if last.fatal and elsewhere and inherited:
                 queue = self._left_to_rp408(queue, case)
                 continue
-            findings.setdefault((key, inherited), (case, last))
+            findings.setdefault((key, inherited, last.advice), (case, last))
             if not inherited and not self.tally.until_failure:
                 self.tally.until_failure = self.tally.examples
             if not check.each_fault:
-                if not inherited or self.is_torch:
+                if self.is_torch or not (inherited or last.advice) or self._out_of_time(queue):
                     break
-                continue
+                continue  # torch's own doing and advice may hide a failure of the target
             if not inherited or self.is_torch:
                 queue = [other for other in queue if _kind_of_fault(other) != key]
         if errors:
             result = self._result("error", (), replayed, reason=f"{errors[0].message}\n{errors[0].where}".strip())
             return replace(result, hint=_CONTRACT_HINT) if errors[0].kind == "contract" else result
-        ordered = sorted(findings.items(), key=lambda item: item[0][1])  # what is the target's own comes first
-        own = {key for key, inherited in findings if not inherited}
+        ordered = _telling(findings)
         shown: list[Finding] = []
-        for (key, inherited), (case, outcome) in ordered[:MOST_FINDINGS]:
-            if inherited and key in own:
-                continue
+        for inherited, case, outcome in ordered[:MOST_FINDINGS]:
             small, outcome = yield from self._shrunk(case, outcome, inherited)
             finding = self._finding(small, outcome, inherited)
             if all((other.case_id, other.kind) != (finding.case_id, finding.kind) for other in shown):
                 shown.append(finding)  # two cases may be one when they are as small as can be
-        further = tuple(
-            self._finding(case, outcome, inherited)
-            for (key, inherited), (case, outcome) in ordered[MOST_FINDINGS:]
-            if not (inherited and key in own)
-        )
+        further = tuple(self._finding(case, outcome, inherited) for inherited, case, outcome in ordered[MOST_FINDINGS:])
         shown += [self._unconfirmed(outcome) for outcome in fatal[:1]]
         status: Status = "passed"
         if any(finding.status == "failed" for finding in shown):
@@ -211,6 +203,13 @@ class CheckJob:
             return self._result("skipped", (), replayed, reason=": ".join(filter(None, (reason, self.tally.why))))
         shown.sort(key=lambda finding: finding.status != "failed")
         return replace(self._result(status, tuple(shown), replayed), further=further)
+
+    def _out_of_time(self, queue: Sequence[Case]) -> bool:
+        """Whether the rest of the cases is left out, which is then said."""
+        if not queue or self.tally.seconds <= self.profile.check_limit_s:
+            return False
+        self.tally.stopped = f"stopped after {self.profile.check_limit_s:g} s: the target is slow"
+        return True
 
     def _left_to_rp408(self, queue: list[Case], case: Case) -> list[Case]:
         """The queue without a fault that torch's own code dies of: RP408 lists it, here it would only cost workers."""
@@ -332,6 +331,20 @@ class CheckJob:
             hint=self.check.hint if findings else "",
             findings=findings,
         )
+
+
+def _telling(
+    findings: Mapping[tuple[str, bool, bool], tuple[Case, Outcome]],
+) -> list[tuple[bool, Case, Outcome]]:
+    """Of every kind of fault what says most: the target's own failures, then its own advice, then torch's doing.
+
+    Args:
+        findings: by kind of fault, whether they are inherited from torch, and whether they are advice.
+    """
+    first: dict[str, tuple[bool, Case, Outcome]] = {}
+    for (kind, inherited, _), found in sorted(findings.items(), key=lambda item: item[0][1:]):
+        first.setdefault(kind, (inherited, *found))
+    return list(first.values())
 
 
 def _alike(one: Outcome, two: Outcome) -> bool:

@@ -73,6 +73,13 @@ def largest(tree: Any) -> float:
     return max((largest(item) for item in items), default=0.0)
 
 
+def typical(actual: Tensor, expected: Tensor) -> float:
+    """The typical difference of two tensors of one shape: the root mean square over elements finite in both."""
+    gap = actual.detach().to(torch.float64) - expected.detach().to(torch.float64)
+    gap = gap[torch.isfinite(gap)]
+    return float(gap.square().mean().sqrt()) if gap.numel() else 0.0
+
+
 def _names(what: str, items: Any) -> list[str]:
     if what.endswith("state") and len(items) == 2:
         return [f"{what} h", f"{what} c"]

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rnn_props.numerics.compare import difference, largest
+from rnn_props.numerics.compare import difference, largest, typical
 from rnn_props.numerics.noise import ARITHMETIC, Arithmetic, NoiseAtEveryOperation, perturbed
 from rnn_props.subjects import TargetRaisedError, Tree, leaves
 
@@ -28,6 +28,14 @@ RUNS = 4
 ROUNDED_RUNS = 12
 #: The margin over the largest change seen.
 MARGIN = 16.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What noise changes in one result: its largest change, and the typical one, as root mean square."""
+
+    largest: float
+    typical: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +92,14 @@ class Sensitivity:
         seed: int = 0,
         factor: float = 1.0,
     ) -> None:
+        self.module = module
         self.arithmetic = arithmetic
-        self._module = module
+        self.factor = factor
         self._run = run
         self._inputs = inputs
         self._state = state
         self._seed = seed
-        self._factor = factor
-        self._changes: dict[bool, list[dict[str, float]]] = {False: [], True: []}
+        self._changes: dict[bool, list[dict[str, _Change]]] = {False: [], True: []}
 
     @cached_property
     def values(self) -> dict[str, Tensor]:
@@ -106,10 +114,19 @@ class Sensitivity:
             runs: how many perturbed runs it rests on, at least.
             every_operation: whether the result of every operation gets noise, too, and not what goes in alone.
         """
-        changes = [change[name] for change in self._measured(runs, every_operation)]
+        changes = [change[name].largest for change in self._measured(runs, every_operation)]
         if every_operation:
-            changes += [change[name] for change in self._changes[False]]
-        return Bound(_largest(changes), largest(self.values[name]), self.arithmetic.unit, factor=self._factor)
+            changes += [change[name].largest for change in self._changes[False]]
+        return Bound(_largest(changes), largest(self.values[name]), self.arithmetic.unit, factor=self.factor)
+
+    def typical(self, name: str, runs: int = RUNS, *, every_operation: bool = False) -> float:
+        """The typical change of one result, as the root mean square over its elements and the perturbed runs.
+
+        Args:
+            name, runs, every_operation: as for `bound`.
+        """
+        changes = [change[name].typical for change in self._measured(runs, every_operation)]
+        return math.sqrt(sum(change * change for change in changes) / len(changes))
 
     def whole(self, *, every_operation: bool = False) -> Bound:
         """The bound of all results together: that of the largest of them."""
@@ -117,29 +134,34 @@ class Sensitivity:
         bounds = [self.bound(name, runs, every_operation=every_operation) for name in self.values]
         sensitivity, scale = _largest([bound.sensitivity for bound in bounds]), largest(self.values)
         again = None if every_operation else lambda: self.whole(every_operation=True)
-        return Bound(sensitivity, scale, self.arithmetic.unit, again, self._factor)
+        return Bound(sensitivity, scale, self.arithmetic.unit, again, self.factor)
 
-    def _measured(self, runs: int, every_operation: bool) -> list[dict[str, float]]:
+    def _measured(self, runs: int, every_operation: bool) -> list[dict[str, _Change]]:
         measured = self._changes[every_operation]
         while len(measured) < runs:
             measured.append(self._change(len(measured), every_operation))
         return measured
 
-    def _change(self, number: int, every_operation: bool) -> dict[str, float]:
-        """The largest change of each result in one perturbed run; infinite where the module refuses that run."""
+    def _change(self, number: int, every_operation: bool) -> dict[str, _Change]:
+        """The change of each result in one perturbed run; infinite where the module refuses that run."""
         reference = self.values
         generator = torch.Generator().manual_seed(2 * (1000 * self._seed + number) + every_operation)
         mode = NoiseAtEveryOperation(self.arithmetic, generator) if every_operation else nullcontext()
         noise = self.arithmetic.unit, generator, self.arithmetic.smallest
-        with changed(self._module.parameters(), lambda value: perturbed(value, *noise)):
+        with changed(self.module.parameters(), lambda value: perturbed(value, *noise)):
             inputs, state = (perturbed(item, *noise) for item in (self._inputs, self._state))
             try:
                 with mode:
                     noisy = self._run(inputs, state)
             except TargetRaisedError:
-                return dict.fromkeys(reference, math.inf)
-        gaps = {name: difference(noisy.get(name), leaf, name) for name, leaf in reference.items()}
-        return {name: 0.0 if gap is None else gap.size for name, gap in gaps.items()}
+                return dict.fromkeys(reference, _Change(math.inf, math.inf))
+        return {name: _change_of(noisy.get(name), leaf) for name, leaf in reference.items()}
+
+
+def _change_of(noisy: Tensor | None, reference: Tensor) -> _Change:
+    gap = difference(noisy, reference, "")
+    size = 0.0 if gap is None else gap.size
+    return _Change(size, size if noisy is None or math.isinf(size) else typical(noisy, reference))
 
 
 @contextmanager

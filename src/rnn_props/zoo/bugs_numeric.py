@@ -95,6 +95,27 @@ class CellMixesInBfloat16(PlainGRUCell):
         return ((state[0] + _through(h - state[0], torch.bfloat16)) if h.dtype == torch.float32 else h,)
 
 
+class _FewerBits(torch.autograd.Function):
+    """float32 numbers rounded to 20 significant bits; gradients as they come."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return ((x.view(torch.int32) + 8) & ~15).view(torch.float32)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return grads[0]
+
+
+@bug("RP701", "the float32 state is packed into 28 bits between steps: the last four of its digits are lost")
+class PacksState(PlainGRU):
+    def cell(self, x: Tensor, state: Leaves, weights: Weights) -> Leaves:
+        new = super().cell(x, state, weights)
+        if x.dtype != torch.float32:
+            return new
+        return tuple(_FewerBits.apply(leaf) for leaf in new)  # type: ignore[no-untyped-call]
+
+
 class _NarrowTable(nn.Embedding):
     def forward(self, input: Tensor) -> Tensor:
         return _through(super().forward(input), torch.bfloat16)
