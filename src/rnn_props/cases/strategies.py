@@ -133,9 +133,11 @@ _BUNDLE = 10
 
 
 def draw_cases(contract: Contract, needs: Needs, *, seed: int, count: int) -> list[Case]:
-    """The first `count` distinct cases that Hypothesis draws under a seed; the same ones everywhere, under CI too.
+    """The first `count` distinct cases that Hypothesis draws under a seed, the same ones under CI too.
 
-    Fewer come back where the space has no more.
+    They are the same for one version of Hypothesis in processes that have imported the same modules of the user's: a
+    small part of Hypothesis's choices are numbers that stand in modules outside site-packages. Fewer come back where
+    the space has no more.
     """
     if count == 0 or Space.of(contract, needs).empty_dimension is not None:
         return []
